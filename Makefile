@@ -1,0 +1,42 @@
+PYTHON ?= python3
+BIN := .venv/bin
+UI ?= 1
+DATA ?=
+LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-header --all-extras pyproject.toml
+
+.PHONY: demo test lint format reliability benchmark lock clean
+
+demo: .venv/installed
+	$(BIN)/trade-pipeline demo $(if $(DATA),--data "$(DATA)") $(if $(filter 0,$(UI)),--no-ui)
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: .venv/installed
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+reliability: .venv/installed
+	TRADE_PIPELINE_TEST_KILLS=50 $(BIN)/python -m pytest -m reliability -s
+
+benchmark: .venv/installed
+	$(BIN)/python benchmarks/session.py
+
+lock:
+	$(LOCK) -o requirements.lock
+
+.venv/installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	touch .venv/installed
+
+clean:
+	rm -rf .venv
