@@ -9,33 +9,23 @@ from __future__ import annotations
 
 import hashlib
 import math
-from datetime import UTC, datetime
-from enum import Enum
 from typing import Any
-from uuid import UUID
 
 import orjson
 
 ADDRESS_PREFIX = "sha256:"
 
-_OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY
+# Dataclasses, UUIDs, enumerations and aware datetimes have native forms in orjson.
+_OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_UTC_Z
 
 
-def _encode(value: object) -> object:
-    if isinstance(value, UUID):
-        return str(value)
-    if isinstance(value, Enum):
-        return value.value
-    raise TypeError(f"{type(value).__name__} has no canonical form")
-
-
-def canonical_bytes(content: dict[str, Any] | list[Any]) -> bytes:
-    """The canonical bytes of JSON-like content.
+def canonical_bytes(content: Any) -> bytes:
+    """The canonical bytes of a dataclass, dict or list.  NaN, which is unknown, becomes null.
 
     Raises:
-        TypeError: for a value that JSON cannot hold.
+        TypeError: for a value that has no canonical form.
     """
-    return orjson.dumps(content, default=_encode, option=_OPTIONS)
+    return orjson.dumps(content, option=_OPTIONS)
 
 
 def sha256(data: bytes) -> bytes:
@@ -57,8 +47,3 @@ def is_address(text: str) -> bool:
 def known(value: float) -> float | None:
     """A float for a record: NaN, which means unknown in columns, becomes null."""
     return None if math.isnan(value) else value
-
-
-def utc_text(moment: datetime) -> str:
-    """A datetime in canonical text: UTC, microseconds, ``Z``."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

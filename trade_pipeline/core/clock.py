@@ -16,12 +16,19 @@ class Clock(Protocol):
         """Microseconds since 1970-01-01 UTC."""
         ...
 
+    def advance(self, micros: int) -> None:
+        """The market has reached a moment."""
+        ...
+
 
 class SystemClock:
     """The machine's own time."""
 
     def micros(self) -> int:
         return time.time_ns() // 1000
+
+    def advance(self, micros: int) -> None:
+        """Nothing to do: it moves by itself."""
 
 
 class MarketClock:

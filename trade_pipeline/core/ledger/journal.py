@@ -1,0 +1,228 @@
+"""A session's journal: its records in the order of its chain, written in bulk.
+
+A session is deterministic, so running it again is how it recovers: records that are stored already
+are compared, the rest are appended.  A batch of records and the move of the chain's head are one
+transaction, so a killed session leaves a whole prefix of its chain.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Any, Self
+
+import psycopg
+from psycopg import sql
+
+from trade_pipeline.core.errors import ReplayMismatch, StoreUnavailable
+from trade_pipeline.core.ids import uuid7_floor
+from trade_pipeline.core.ledger.chain import LEDGER_COLUMNS, Chain
+from trade_pipeline.core.records import (
+    ExecutionRecord,
+    Record,
+    ResearchDocument,
+    Scan,
+    Session,
+    TradeCandidate,
+    TradeOutcome,
+)
+
+# In the order in which foreign keys want them.
+TABLES: tuple[type[Record], ...] = (
+    Session, TradeCandidate, ResearchDocument, ExecutionRecord, TradeOutcome, Scan,
+)  # fmt: skip
+_PARTITIONED = ("candidates", "research_docs", "executions", "outcomes")
+
+# A successor waits this long for the backend of a killed writer to leave.
+_LOCK_TIMEOUT = "30s"
+
+
+class Journal:
+    """Appends to one chain, or compares with what is stored there.
+
+    Args:
+        connection: a connection as ``trade_writer``, used by nobody else meanwhile.
+        chain_id: the chain; one writer at a time, held by an advisory lock.
+        first, last: the range of time of the records' UUIDs.
+        flush_rows: how many records make one transaction.
+
+    Raises:
+        StoreUnavailable: another process is writing this chain.
+    """
+
+    def __init__(
+        self,
+        connection: psycopg.Connection,
+        chain_id: str,
+        *,
+        first: datetime,
+        last: datetime,
+        flush_rows: int = 8_000,
+    ) -> None:
+        self._connection = connection
+        self._chain = Chain(chain_id)
+        self._flush_rows = flush_rows
+        self._pending: dict[str, list[tuple[Any, ...]]] = {kind.TABLE: [] for kind in TABLES}
+        self._pending_rows = 0
+        self._head_seq = -1
+        self.new_rows = 0
+        self.database_seconds = 0.0
+        self._copy = {
+            kind.TABLE: sql.SQL("COPY trade.{} ({}) FROM STDIN").format(
+                sql.Identifier(kind.TABLE),
+                sql.SQL(", ").join(map(sql.Identifier, LEDGER_COLUMNS + kind.COLUMNS)),
+            )
+            for kind in TABLES
+        }
+        started = time.perf_counter()
+        self._lock()
+        self._stored, self._stored_head = self._read(first, last)
+        with connection.transaction():
+            # A day more: the next session of the same month finds its partitions made.
+            connection.execute(
+                "SELECT trade.ensure_partitions(%s, %s)", (first, last + timedelta(days=1))
+            )
+        self.database_seconds += time.perf_counter() - started
+
+    @property
+    def stored_rows(self) -> int:
+        """How many records the chain had when the journal was opened."""
+        return len(self._stored)
+
+    def append(self, record: Record) -> None:
+        """Add the chain's next record.
+
+        Raises:
+            ReplayMismatch: the chain holds another record at this place.
+        """
+        seq = self._chain.seq
+        row = self._chain.link(record)
+        if seq < len(self._stored):
+            if self._stored[seq] != row[3]:
+                key = ", ".join(f"{name}={getattr(record, name)}" for name in record.KEY)
+                raise ReplayMismatch(
+                    f"record {seq} of session {self._chain.chain_id} ({record.TABLE}, {key}) "
+                    "differs from the stored one: the code, its libraries or the market changed"
+                )
+            if seq == len(self._stored) - 1 and self._chain.head != self._stored_head:
+                raise ReplayMismatch(
+                    f"chain {self._chain.chain_id}: the stored head does not follow from its records"
+                )
+            return
+        self._pending[record.TABLE].append(row)
+        self._pending_rows += 1
+        if self._pending_rows >= self._flush_rows:
+            self.flush()
+
+    def flush(self) -> None:
+        """Make everything appended so far durable."""
+        if not self._pending_rows:
+            return
+        started = time.perf_counter()
+        with self._connection.transaction(), self._connection.cursor() as cursor:
+            for table, rows in self._pending.items():
+                if rows:
+                    with cursor.copy(self._copy[table]) as copy:
+                        for row in rows:
+                            copy.write_row(row)
+            self._move_head(cursor)
+        self._head_seq = self._chain.seq - 1
+        self.new_rows += self._pending_rows
+        self._pending = {table: [] for table in self._pending}
+        self._pending_rows = 0
+        self.database_seconds += time.perf_counter() - started
+
+    def close(self) -> None:
+        """Check that the replay reached the end of what is stored, and let go of the chain.
+
+        Raises:
+            ReplayMismatch: the chain holds more records than the session made.
+        """
+        self.flush()
+        self._unlock()
+        if self._chain.seq < len(self._stored):
+            raise ReplayMismatch(
+                f"session {self._chain.chain_id} made {self._chain.seq} records, "
+                f"{len(self._stored)} are stored"
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.close()
+        elif not self._connection.closed and not self._connection.broken:
+            self._unlock()
+
+    def _move_head(self, cursor: psycopg.Cursor) -> None:
+        chain = self._chain
+        if self._head_seq < 0:
+            cursor.execute(
+                "INSERT INTO trade.chain_heads (chain_id, chain_seq, chain_hash) "
+                "VALUES (%s, %s, %s) ON CONFLICT (chain_id) DO NOTHING",
+                (chain.chain_id, chain.seq - 1, chain.head),
+            )
+        else:
+            cursor.execute(
+                "UPDATE trade.chain_heads SET chain_seq = %s, chain_hash = %s, updated_at = now() "
+                "WHERE chain_id = %s AND chain_seq = %s",
+                (chain.seq - 1, chain.head, chain.chain_id, self._head_seq),
+            )
+        if cursor.rowcount != 1:
+            raise ReplayMismatch(f"chain {chain.chain_id} was written by somebody else meanwhile")
+
+    def _lock(self) -> None:
+        try:
+            with self._connection.transaction():
+                self._connection.execute(
+                    sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT))
+                )
+                self._connection.execute(
+                    "SELECT pg_advisory_lock(hashtextextended(%s, 0))", (self._chain.chain_id,)
+                )
+        except psycopg.errors.LockNotAvailable:
+            raise StoreUnavailable(
+                f"session {self._chain.chain_id} is being written by another process"
+            ) from None
+
+    def _unlock(self) -> None:
+        with self._connection.transaction():
+            self._connection.execute(
+                "SELECT pg_advisory_unlock(hashtextextended(%s, 0))", (self._chain.chain_id,)
+            )
+
+    def _read(self, first: datetime, last: datetime) -> tuple[Sequence[bytes], bytes]:
+        """Content hashes in the order of the chain, and the head."""
+        chain_id = self._chain.chain_id
+        with self._connection.transaction():
+            head = self._connection.execute(
+                "SELECT chain_seq, chain_hash FROM trade.chain_heads WHERE chain_id = %s",
+                (chain_id,),
+            ).fetchone()
+            if head is None:
+                return [], self._chain.head
+            self._head_seq = head[0]
+            bounds = (uuid7_floor(first), uuid7_floor(last + timedelta(days=1)))
+            hashes: dict[int, bytes] = {}
+            for kind in TABLES:
+                query = sql.SQL(
+                    "SELECT chain_seq, content_hash FROM trade.{} WHERE chain_id = %s"
+                ).format(sql.Identifier(kind.TABLE))
+                values: tuple[Any, ...] = (chain_id,)
+                if kind.TABLE in _PARTITIONED:
+                    query += sql.SQL(" AND uuid >= %s AND uuid < %s")
+                    values += bounds
+                hashes.update(self._connection.execute(query, values).fetchall())
+        if sorted(hashes) != list(range(head[0] + 1)):
+            raise ReplayMismatch(
+                f"chain {chain_id}: {head[0] + 1} records expected, {len(hashes)} found"
+            )
+        return [hashes[seq] for seq in range(len(hashes))], head[1]

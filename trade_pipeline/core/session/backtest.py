@@ -1,0 +1,177 @@
+"""A backtest: one session over a recorded or simulated market, into the store."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+
+from trade_pipeline.core.clock import MarketClock
+from trade_pipeline.core.errors import BadConfig, NaiveDatetime
+from trade_pipeline.core.ids import micros, session_id
+from trade_pipeline.core.ledger.append import append_now, read_chain
+from trade_pipeline.core.ledger.journal import Journal
+from trade_pipeline.core.market.feed import MarketFeed
+from trade_pipeline.core.records import Experiment, ExperimentSession, Session
+from trade_pipeline.core.session.config import TradingConfig
+from trade_pipeline.core.session.engine import Progress, SessionCounts, TradingSession
+from trade_pipeline.core.session.version import code_version
+from trade_pipeline.core.store.artifacts import ArtifactStore, record_artifact
+from trade_pipeline.core.store.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class BacktestRun:
+    """What a backtest did; what came of its trades is in the store.
+
+    Attributes:
+        new_rows: records added; 0 when the session was stored already.
+        seconds: wall time from the first event read to the last record durable.
+        database_seconds: the part of it spent in the database.
+        peak_memory_mb: largest resident memory of this process so far.
+    """
+
+    session: Session
+    counts: SessionCounts
+    new_rows: int
+    seconds: float
+    database_seconds: float
+    peak_memory_mb: float
+
+    @property
+    def events_per_second(self) -> float:
+        return self.counts.events / self.seconds
+
+
+def backtest_session(
+    feed: MarketFeed, start: datetime, end: datetime, seed: int, config: TradingConfig, params: str
+) -> Session:
+    """The session that these inputs determine.
+
+    Raises:
+        BadConfig: the end is not after the start.
+        NaiveDatetime: a time without zone.
+    """
+    for name, moment in (("start", start), ("end", end)):
+        if moment.utcoffset() is None:
+            raise NaiveDatetime(name, moment, "a datetime with a time zone")
+    if end <= start:
+        raise BadConfig(f"end={end.isoformat()}: must be after start={start.isoformat()}")
+    address = feed.content_address()
+    return Session(
+        session_id=session_id(
+            mode="backtest",
+            market=feed.kind,
+            market_address=address,
+            start=micros(start),
+            end=micros(end),
+            seed=seed,
+            params=params,
+            code=code_version(),
+        ),
+        mode="backtest",
+        market=feed.kind,
+        market_address=address,
+        range_start=start.astimezone(UTC),
+        range_end=end.astimezone(UTC),
+        seed=seed,
+        params_ptr=params,
+        code_version=code_version(),
+    )
+
+
+def run_backtest(
+    database: Database,
+    artifacts: ArtifactStore,
+    feed: MarketFeed,
+    *,
+    start: datetime,
+    end: datetime,
+    seed: int,
+    config: TradingConfig,
+    experiment: str | None = None,
+    dagster_run_id: str | None = None,
+    progress: Progress | None = None,
+) -> BacktestRun:
+    """Run a session, or replay a stored one; either way its records are complete afterwards.
+
+    Raises:
+        BadConfig, BadMarketData, NaiveDatetime: see there.
+        ReplayMismatch: the stored session differs from this replay.
+        StoreUnavailable: the database cannot be reached.
+    """
+    with database.connect() as connection:
+        params = record_artifact(
+            connection, artifacts, config.canonical(), media_type="application/json"
+        )
+        connection.commit()
+        session = backtest_session(feed, start, end, seed, config, params)
+        started = time.perf_counter()
+        # A position may outlive the range's last decision; its records keep the decision's UUID.
+        with Journal(connection, session.session_id, first=start, last=end) as journal:
+            counts = TradingSession(
+                session,
+                config,
+                feed=feed,
+                venue=config.venue(feed.kind),
+                clock=MarketClock(micros(start)),
+                journal=journal,
+                progress=progress,
+            ).run()
+        seconds = time.perf_counter() - started
+        if experiment is not None:
+            link_experiment(connection, experiment, session.session_id)
+        if dagster_run_id is not None:
+            connection.execute(
+                "INSERT INTO trade.session_runs (session_id, dagster_run_id) VALUES (%s, %s) "
+                "ON CONFLICT DO NOTHING",
+                (session.session_id, dagster_run_id),
+            )
+    return BacktestRun(
+        session=session,
+        counts=counts,
+        new_rows=journal.new_rows,
+        seconds=seconds,
+        database_seconds=journal.database_seconds,
+        peak_memory_mb=peak_memory_mb(),
+    )
+
+
+def link_experiment(connection: psycopg.Connection, name: str, session: str) -> None:
+    """Put a session into an experiment, which is made when it is new.  Once is enough.
+
+    The experiment is a writer of its own chain; a lock keeps two sessions from appending at once.
+    """
+    experiment = Experiment(name)
+    chain_id = f"experiment:{name}"
+    with connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (chain_id,))
+        chain = read_chain(connection, chain_id)
+        if chain.seq == 0:
+            append_now(connection, chain, experiment)
+        linked = connection.execute(
+            "SELECT 1 FROM trade.experiment_sessions WHERE experiment = %s AND session_id = %s",
+            (name, session),
+        ).fetchone()
+        if linked is None:
+            append_now(connection, chain, ExperimentSession(name, session))
+
+
+def peak_memory_mb() -> float:
+    """Largest resident memory of this process, MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+
+
+def day_range(first: datetime, last: datetime) -> list[datetime]:
+    """The UTC days that a range touches."""
+    day = first.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    days = []
+    while day < last:
+        days.append(day)
+        day += timedelta(days=1)
+    return days

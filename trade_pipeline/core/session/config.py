@@ -1,0 +1,62 @@
+"""Every setting of a session: the strategy and its venue.  ``params_ptr`` is its content address."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from trade_pipeline.core.canonical import canonical_bytes
+from trade_pipeline.core.errors import BadConfig
+from trade_pipeline.core.execution.amm import AmmConfig, AmmVenue
+from trade_pipeline.core.execution.bars import BarConfig, BarVenue
+from trade_pipeline.core.execution.venue import Venue
+from trade_pipeline.core.market.event import HOUR
+from trade_pipeline.core.strategy.config import StrategyConfig
+
+POOL_MARKETS = ("uniswap-v2", "simulated")
+BAR_MARKETS = ("spot-1h",)
+
+
+class TradingConfig(BaseModel):
+    """The strategy's settings and those of both kinds of venue."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    strategy: StrategyConfig = StrategyConfig()
+    amm: AmmConfig = AmmConfig()
+    bars: BarConfig = BarConfig()
+
+    @classmethod
+    def parse(cls, given: dict[str, Any]) -> TradingConfig:
+        """Settings from plain data.
+
+        Raises:
+            BadConfig: a field that does not exist or an impossible value, each named.
+        """
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            problems = "; ".join(
+                f"{'.'.join(map(str, e['loc'])) or 'config'}={e['input']!r}: {e['msg']}"
+                for e in error.errors(include_url=False)
+            )
+            raise BadConfig(f"config: {problems}") from None
+
+    def canonical(self) -> bytes:
+        """The canonical bytes that ``params_ptr`` addresses."""
+        return canonical_bytes(self.model_dump(mode="json"))
+
+    def venue(self, market: str) -> Venue:
+        """The venue of a kind of market."""
+        return BarVenue(self.bars) if market in BAR_MARKETS else AmmVenue(self.amm)
+
+    def interval(self, market: str) -> int:
+        """Microseconds between two evaluations of a token."""
+        universe = self.strategy.universe
+        minutes = (
+            universe.bar_interval_minutes
+            if market in BAR_MARKETS
+            else universe.pool_interval_minutes
+        )
+        return minutes * HOUR // 60

@@ -1,0 +1,347 @@
+"""Positions from entry order to outcome, and the records of each step."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable
+from uuid import UUID
+
+from trade_pipeline.core.execution.book import Book, Position, to_micros, to_usd
+from trade_pipeline.core.execution.venue import Fill, Order, Refusal, Venue
+from trade_pipeline.core.ids import client_order_id, moment_of
+from trade_pipeline.core.ledger.journal import Journal
+from trade_pipeline.core.market.event import HOUR
+from trade_pipeline.core.market.feed import MarketFeed
+from trade_pipeline.core.market.history import TokenState
+from trade_pipeline.core.records import (
+    ExecutionRecord,
+    OrderEvent,
+    TerminationReason,
+    TradeOutcome,
+)
+from trade_pipeline.core.strategy.config import StrategyConfig
+from trade_pipeline.core.strategy.protections import Protections
+from trade_pipeline.core.strategy.sizing import Account
+
+_REASONS = {"stop": TerminationReason.STOP_LOSS, "target": TerminationReason.PROFIT_TARGET}
+
+
+class Trading:
+    """The open trades of a session.
+
+    Args:
+        state: gives a token's state at the present moment.
+
+    Attributes:
+        timers: heap of (due, number, token); the session fires those that are due.
+    """
+
+    def __init__(
+        self,
+        config: StrategyConfig,
+        venue: Venue,
+        feed: MarketFeed,
+        journal: Journal,
+        state: Callable[[int], TokenState],
+    ) -> None:
+        self._exits = config.exits
+        self._venue = venue
+        self._feed = feed
+        self._journal = journal
+        self._state = state
+        self._timer_number = 0
+        self.book = Book(config.small_fund_usd)
+        self.protections = Protections(config.protections, config.small_fund_usd)
+        self.timers: list[tuple[int, int, int]] = []
+
+    def account(self, at: int) -> Account:
+        """The account at a moment, open positions at their executable value."""
+        positions = self.book.positions.values()
+        value = sum(
+            self._venue.value_usd(p.tokens, self._state(p.token)) for p in positions if p.tokens
+        )
+        reserved = sum(p.entry_order.stake_usd for p in positions if p.entry_order)
+        cash = to_usd(self.book.cash)
+        equity = cash + value
+        return Account(
+            cash_usd=cash - reserved,
+            equity_usd=equity,
+            drawdown=self.protections.observe(at, equity),
+            open_positions=len(positions),
+        )
+
+    def enter(self, uuid: UUID, token: int, at: int, state: TokenState, stake_usd: float) -> None:
+        """Send the entry order of a trade."""
+        stake_usd = to_usd(to_micros(stake_usd))
+        order = Order(
+            uuid=uuid,
+            order_id=client_order_id(uuid, "entry"),
+            token=token,
+            leg="entry",
+            submitted_at=at,
+            decision_price=state.price_usd,
+            stake_usd=stake_usd,
+            due_at=self._venue.due_at(at),
+        )
+        self.book.positions[token] = Position(uuid, token, order, state.liquidity_usd)
+        self._submitted(order, stake_usd / state.price_usd, stake_usd)
+
+    def on_event(self, token: int, at: int) -> None:
+        """A token with a position or an order has a new event."""
+        position = self.book.positions[token]
+        state = self._state(token)
+        if position.entry_order is not None and position.entry_order.due_at is None:
+            self._work(position, position.entry_order, state, at)
+        elif position.exit_order is not None and position.exit_order.due_at is None:
+            self._work(position, position.exit_order, state, at)
+        if token in self.book.positions and position.bought and position.exit_reason is None:
+            self._watch(position, state, at)
+
+    def on_timer(self, token: int, at: int) -> None:
+        """An order is due, a sale may be tried again, or a position has been held for too long."""
+        position = self.book.positions.get(token)
+        if position is None:
+            return
+        for order in (position.entry_order, position.exit_order):
+            if order is not None and order.due_at is not None and order.due_at <= at:
+                self._work(position, order, self._state(token), at)
+                return
+        if position.exit_reason is not None:
+            if position.exit_order is None:
+                self._send_exit(position, self._state(token), at)
+        elif position.bought and at >= position.opened_at + self._max_hold:
+            self._exit(position, TerminationReason.MAX_HOLD, self._state(token), at)
+
+    def end_session(self, at: int) -> None:
+        """Close everything against the last known market."""
+        for position in list(self.book.positions.values()):
+            state = self._state(position.token)
+            if position.entry_order is not None:
+                self._cancel_entry(position, at, "the session ended")
+            if not position.bought:
+                del self.book.positions[position.token]
+                continue
+            if position.exit_reason is None:
+                position.exit_reason = TerminationReason.SESSION_END
+            if position.exit_order is None:
+                position.exit_order = self._exit_order(position, state, at)
+            order = position.exit_order
+            result = self._venue.liquidate(order, state, at, self._feed.rules(position.token))
+            if isinstance(result, Fill):
+                self._exit_filled(position, order, result)
+            else:
+                self._exit_refused(position, order, result)
+                self._close(position, at, written_off=True)
+
+    @property
+    def _max_hold(self) -> int:
+        return int(self._exits.max_hold_hours * HOUR)
+
+    def _watch(self, position: Position, state: TokenState, at: int) -> None:
+        """Follow an open position and begin its exit when a barrier or an alarm is reached."""
+        if state.liquidity_change_usd < 0:
+            position.removed_usd -= state.liquidity_change_usd
+        if state.known_at > position.opened_at:
+            self._follow_extremes(position, state)
+        drop = self._exits.rug_liquidity_drop * position.liquidity_usd
+        if position.removed_usd >= drop and position.removed_usd > 0:
+            self._exit(position, TerminationReason.RUGPULL_EXIT, state, at)
+            return
+        entry = position.entry_price
+        touch = self._venue.touched(
+            position.tokens,
+            state,
+            entry * (1.0 - self._exits.stop_loss),
+            entry * (1.0 + self._exits.profit_target),
+        )
+        if touch is not None:
+            self._exit(position, _REASONS[touch.barrier], state, at, touch.trigger_price)
+
+    def _follow_extremes(self, position: Position, state: TokenState) -> None:
+        cost = position.entry_price * position.tokens
+        low, high = self._venue.range_usd(position.tokens, state)
+        position.worst = min(position.worst, low / cost - 1.0)
+        position.best = max(position.best, high / cost - 1.0)
+
+    def _exit(
+        self,
+        position: Position,
+        reason: TerminationReason,
+        state: TokenState,
+        at: int,
+        trigger_price: float | None = None,
+    ) -> None:
+        if position.entry_order is not None:
+            self._cancel_entry(position, at, f"exit: {reason}")
+        position.exit_reason = reason
+        self._send_exit(position, state, at, trigger_price)
+
+    def _send_exit(
+        self, position: Position, state: TokenState, at: int, trigger_price: float | None = None
+    ) -> None:
+        order = self._exit_order(position, state, at, trigger_price)
+        position.exit_order = order
+        if order.due_at is not None:
+            self._wake(order.due_at, position.token)
+        elif trigger_price is not None:
+            # It rested at the venue, so the very event that touched it fills it.
+            self._work(position, order, state, at)
+
+    def _exit_order(
+        self, position: Position, state: TokenState, at: int, trigger_price: float | None = None
+    ) -> Order:
+        order = Order(
+            uuid=position.uuid,
+            order_id=client_order_id(position.uuid, "exit", position.attempts),
+            token=position.token,
+            leg="exit",
+            submitted_at=at,
+            decision_price=trigger_price or state.price_usd,
+            tokens=position.tokens,
+            trigger_price=trigger_price,
+            due_at=self._venue.due_at(at),
+        )
+        position.attempts += 1
+        self._submitted(order, position.tokens, None)
+        return order
+
+    def _work(self, position: Position, order: Order, state: TokenState, at: int) -> None:
+        """Let the venue try an order, and book what comes of it."""
+        result = self._venue.execute(order, state, at, self._feed.rules(order.token))
+        if result is None:
+            return
+        if order.leg == "entry":
+            if isinstance(result, Fill):
+                self._entry_filled(position, order, result)
+            else:
+                self._entry_refused(position, order, result)
+        elif isinstance(result, Fill):
+            self._exit_filled(position, order, result)
+        else:
+            self._exit_refused(position, order, result)
+            if position.attempts >= self._exits.sell_attempts:
+                self._close(position, at, written_off=True)
+            else:
+                self._wake(at + int(self._exits.retry_minutes * HOUR / 60), position.token)
+
+    def _entry_filled(self, position: Position, order: Order, fill: Fill) -> None:
+        first = position.bought == 0.0
+        self.book.book_entry(position, fill)
+        if first:
+            self._wake(position.opened_at + self._max_hold, position.token)
+        self._filled(order, fill)
+        if fill.complete:
+            position.entry_order = None
+        else:
+            order.stake_usd -= fill.value_usd
+            order.waited = 0
+
+    def _entry_refused(self, position: Position, order: Order, refusal: Refusal) -> None:
+        self.book.book_refusal(position, "entry", refusal)
+        if position.bought:
+            # The rest of an entry: what was bought stays open.
+            self._refused(order, refusal, OrderEvent.CANCELLED)
+            position.entry_order = None
+            return
+        self._refused(order, refusal, OrderEvent.REJECTED)
+        del self.book.positions[position.token]
+
+    def _cancel_entry(self, position: Position, at: int, why: str) -> None:
+        assert position.entry_order is not None
+        self._refused(position.entry_order, Refusal(at, why), OrderEvent.CANCELLED)
+        position.entry_order = None
+
+    def _exit_filled(self, position: Position, order: Order, fill: Fill) -> None:
+        self.book.book_exit(position, fill)
+        self._filled(order, fill)
+        if fill.complete:
+            position.exit_order = None
+            self._close(position, fill.at, written_off=False)
+        else:
+            order.tokens = position.tokens
+
+    def _exit_refused(self, position: Position, order: Order, refusal: Refusal) -> None:
+        self.book.book_refusal(position, "exit", refusal)
+        self._refused(order, refusal, OrderEvent.REJECTED)
+        position.exit_order = None
+
+    def _close(self, position: Position, at: int, *, written_off: bool) -> None:
+        assert position.exit_reason is not None
+        del self.book.positions[position.token]
+        self.protections.closed(at, position.token, position.exit_reason)
+        self._journal.append(
+            TradeOutcome(
+                uuid=position.uuid,
+                realized_pnl_percent=position.pnl_percent,
+                time_in_market_seconds=(at - position.opened_at) / 1_000_000,
+                termination_reason=position.exit_reason,
+                closed_at=moment_of(at),
+                pnl_usd=to_usd(position.pnl),
+                worst_percent=100.0 * position.worst,
+                best_percent=100.0 * position.best,
+                fees_usd=to_usd(position.entry_costs + position.exit_costs),
+                exit_impact=position.exit_impact,
+                written_off=written_off,
+            )
+        )
+
+    def _wake(self, at: int, token: int) -> None:
+        self._timer_number += 1
+        heapq.heappush(self.timers, (at, self._timer_number, token))
+
+    def _submitted(self, order: Order, tokens: float, stake_usd: float | None) -> None:
+        if order.leg == "entry" and order.due_at is not None:
+            self._wake(order.due_at, order.token)
+        self._journal.append(
+            ExecutionRecord(
+                uuid=order.uuid,
+                order_id=order.order_id,
+                size=tokens,
+                leg=order.leg,
+                event=OrderEvent.SUBMITTED,
+                occurred_at=moment_of(order.submitted_at),
+                value_usd=stake_usd,
+            )
+        )
+
+    def _filled(self, order: Order, fill: Fill) -> None:
+        worse = fill.price / order.decision_price - 1.0
+        buying = order.leg == "entry"
+        self._journal.append(
+            ExecutionRecord(
+                uuid=order.uuid,
+                order_id=order.order_id,
+                entry_price=fill.price if buying else None,
+                exit_price=None if buying else fill.price,
+                size=fill.tokens,
+                slippage=worse if buying else -worse,
+                latency_metrics={"latency_ms": max(0, fill.at - order.submitted_at) / 1_000},
+                leg=order.leg,
+                event=OrderEvent.FILLED if fill.complete else OrderEvent.PARTLY_FILLED,
+                sequence=order.fills,
+                occurred_at=moment_of(fill.at),
+                value_usd=to_usd(to_micros(fill.value_usd)),
+                costs_usd={k: to_usd(to_micros(v)) for k, v in fill.costs_usd.items()},
+                inside_usd=fill.inside_usd,
+            )
+        )
+        order.fills += 1
+
+    def _refused(self, order: Order, refusal: Refusal, event: OrderEvent) -> None:
+        size = order.tokens
+        if order.leg == "entry":
+            size = order.stake_usd / order.decision_price
+        self._journal.append(
+            ExecutionRecord(
+                uuid=order.uuid,
+                order_id=order.order_id,
+                size=size if math.isfinite(size) else 0.0,
+                leg=order.leg,
+                event=event,
+                sequence=0,
+                occurred_at=moment_of(refusal.at),
+                costs_usd={k: to_usd(to_micros(v)) for k, v in refusal.costs_usd.items()},
+                note=refusal.why,
+            )
+        )

@@ -1,0 +1,99 @@
+"""The database of the records: the embedded server, or any PostgreSQL by URL."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from trade_pipeline.core.errors import StoreUnavailable
+from trade_pipeline.core.store.migrations import check_applied, migrate, migrations_folder
+from trade_pipeline.core.store.migrations import read_migrations as _read_migrations
+from trade_pipeline.core.store.server import EmbeddedPostgres, ServerError
+
+Role = Literal["trade_writer", "trade_reader", "trade_admin"]
+
+
+class Database:
+    """Opens connections that run as one of the three roles, never as owner or superuser.
+
+    Use one of the constructors, and ``with`` or `close`: the embedded server runs as long as
+    somebody uses it.
+
+    Raises:
+        StoreUnavailable: the server cannot be reached or started, or is not migrated.
+    """
+
+    def __init__(self, url: str | None, server: EmbeddedPostgres | None, opened: ExitStack) -> None:
+        self._url = url
+        self._server = server
+        self._opened = opened
+
+    @classmethod
+    def embedded(cls, folder: Path) -> Self:
+        """The embedded server with its data in ``folder``, started and migrated when needed."""
+        opened = ExitStack()
+        try:
+            server = opened.enter_context(EmbeddedPostgres(folder))
+            migrate(server.url("postgres"))
+        except (ServerError, OSError) as error:
+            opened.close()
+            raise StoreUnavailable(f"embedded PostgreSQL in {folder}: {error}") from error
+        except BaseException:
+            opened.close()
+            raise
+        return cls(None, server, opened)
+
+    @classmethod
+    def at(cls, url: str) -> Self:
+        """A server by URL whose login is ``trade_writer`` or may become it."""
+        database = cls(url, None, ExitStack())
+        with database.connect("trade_reader") as connection:
+            missing = check_applied(connection, _read_migrations(migrations_folder()))
+        if missing:
+            raise StoreUnavailable(
+                f"the database lacks {missing[0].name}: run `trade-pipeline db migrate` first"
+            )
+        return database
+
+    def url(self, role: Role = "trade_writer") -> str:
+        """The URL by which a role logs in (its password inside)."""
+        if self._server is not None:
+            return self._server.url(role)
+        assert self._url is not None
+        if conninfo_to_dict(self._url).get("user") == role:
+            return self._url
+        given = conninfo_to_dict(self._url).get("options") or ""
+        return make_conninfo(self._url, options=f"{given} -c role={role}".strip())
+
+    def connect(
+        self, role: Role = "trade_writer", *, autocommit: bool = False
+    ) -> psycopg.Connection:
+        """A new connection of a role.
+
+        Raises:
+            StoreUnavailable: the server does not answer or refuses the login.
+        """
+        try:
+            return psycopg.connect(self.url(role), autocommit=autocommit)
+        except psycopg.OperationalError as error:
+            raise StoreUnavailable(f"cannot reach the database as {role}: {error}") from None
+
+    def close(self) -> None:
+        """Give the embedded server back; it stops when this was its last user."""
+        self._opened.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,66 @@
+"""From a snapshot to a decision: enter or skip, why, and with how much."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trade_pipeline.core.research.snapshot import Snapshot
+from trade_pipeline.core.strategy.config import StrategyConfig
+from trade_pipeline.core.strategy.sizing import Account, position_size
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided about a candidate.
+
+    Attributes:
+        stake_usd: None for a skipped one.
+    """
+
+    enter: bool
+    reason: str
+    stake_usd: float | None = None
+
+
+def decide(
+    config: StrategyConfig,
+    snapshot: Snapshot,
+    confidence: float,
+    account: Account,
+    *,
+    position_open: bool,
+    protection: str | None,
+    impact_capacity_usd: float | None,
+) -> Decision:
+    """Decide about a token that passed the universe filter.
+
+    Args:
+        position_open: the token has a position or an order already.
+        protection: why the protections refuse entries now, or None.
+        impact_capacity_usd: see `position_size`.
+    """
+    signal = config.signal
+    move = snapshot.market.get("return_24h")
+    if position_open:
+        return Decision(False, "position_open")
+    if snapshot.rug_risk > signal.max_rug_risk:
+        return Decision(False, "rug_risk")
+    if move is not None and abs(move) < signal.min_move_24h:
+        return Decision(False, "low_volatility")
+    if confidence < signal.min_confidence:
+        return Decision(False, "low_confidence")
+    if protection is not None:
+        return Decision(False, protection)
+    if account.open_positions >= config.sizing.max_positions:
+        return Decision(False, "no_free_slot")
+    stake = position_size(
+        config.sizing,
+        account,
+        confidence=confidence,
+        min_confidence=signal.min_confidence,
+        volatility=snapshot.market.get("volatility_1h"),
+        impact_capacity_usd=impact_capacity_usd,
+    )
+    if stake == 0.0:
+        return Decision(False, "stake_too_small")
+    return Decision(True, "signal", stake)

@@ -1,0 +1,54 @@
+"""Adaptive position scaling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trade_pipeline.core.strategy.config import SizingConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What the fund looks like when a size is decided, USD.
+
+    Attributes:
+        equity_usd: cash and the executable value of open positions.
+        drawdown: below the highest equity, as a fraction.
+    """
+
+    cash_usd: float
+    equity_usd: float
+    drawdown: float
+    open_positions: int
+
+
+def position_size(
+    config: SizingConfig,
+    account: Account,
+    *,
+    confidence: float,
+    min_confidence: float,
+    volatility: float | None,
+    impact_capacity_usd: float | None,
+) -> float:
+    """The stake in USD; 0 when it would be smaller than the smallest.
+
+    The full fraction of the equity is scaled down by confidence (half at the threshold), by
+    volatility above the target, and by the drawdown; then bounded by cash and by the size whose own
+    price impact reaches the limit.
+
+    Args:
+        volatility: hourly, as a fraction; unknown counts as twice the target.
+        impact_capacity_usd: stake at which the entry's own impact is ``max_impact``; None: no bound.
+    """
+    span = 1.0 - min_confidence
+    certainty = (confidence - min_confidence) / span if span > 0 else 1.0
+    stake = account.equity_usd * config.max_fraction
+    stake *= 0.5 + 0.5 * max(0.0, min(1.0, certainty))
+    spread = volatility if volatility is not None else 2 * config.target_volatility
+    stake *= min(1.0, config.target_volatility / spread) if spread > 0 else 1.0
+    stake *= max(0.25, 1.0 - account.drawdown)
+    if impact_capacity_usd is not None:
+        stake = min(stake, impact_capacity_usd)
+    stake = min(stake, account.cash_usd)
+    return stake if stake >= config.min_stake_usd else 0.0

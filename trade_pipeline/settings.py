@@ -1,0 +1,30 @@
+"""Settings from the environment (``TRADE_PIPELINE_*``) and ``.env``; with none set, all is embedded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Where the product keeps its things.
+
+    Attributes:
+        home: folder of everything embedded.
+        database_url: any PostgreSQL >= 15; unset: the embedded server under ``home``.
+        admin_database_url: the login that migrates; unset: ``database_url``.
+        artifacts_url: a folder or any fsspec URL (``s3://...``); unset: ``home/artifacts``.
+        ui_port: where the Dagster UI listens, on 127.0.0.1 only.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="TRADE_PIPELINE_", env_file=".env", extra="ignore", env_ignore_empty=True
+    )
+
+    home: Path = Path(".trade_pipeline")
+    database_url: SecretStr | None = None
+    admin_database_url: SecretStr | None = None
+    artifacts_url: str | None = None
+    ui_port: int = 3000
