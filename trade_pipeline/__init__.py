@@ -1,0 +1,42 @@
+"""trade_pipeline: every trade under one UUID, from research to outcome.
+
+The names of the Python API load when they are first used, so that a Dagster code location that
+imports this package starts quickly.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trade_pipeline.core.ledger.tracking import TradeTrackingSystem
+    from trade_pipeline.core.records import (
+        ExecutionRecord,
+        ResearchDocument,
+        TerminationReason,
+        TradeCandidate,
+        TradeOutcome,
+    )
+    from trade_pipeline.core.strategy.high_volatility_low_cap import HighVolatilityLowCapStrategy
+
+__all__ = [
+    "ExecutionRecord",
+    "HighVolatilityLowCapStrategy",
+    "ResearchDocument",
+    "TerminationReason",
+    "TradeCandidate",
+    "TradeOutcome",
+    "TradeTrackingSystem",
+]
+
+_HOMES = {
+    "HighVolatilityLowCapStrategy": "trade_pipeline.core.strategy.high_volatility_low_cap",
+    "TradeTrackingSystem": "trade_pipeline.core.ledger.tracking",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES.get(name, "trade_pipeline.core.records")), name)

@@ -1,4 +1,4 @@
-"""Settings from the environment (``TRADE_PIPELINE_*``) and ``.env``; with none set, all is embedded."""
+"""Settings from the environment (``TRADE_PIPELINE_*``) and ``.env``; unset, all is embedded."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Canonical bytes and content addresses.
 
-A record's canonical form is UTF-8 JSON with sorted keys, no white space, and numbers in the shortest
-form that reads back to the same double.  These bytes are stored and hashed as they are: nothing is
-ever serialised a second time to check a hash.
+A record's canonical form is UTF-8 JSON with sorted keys, no white space, and numbers in the
+shortest form that reads back to the same double.  These bytes are stored and hashed as they are:
+nothing is ever serialised a second time to check a hash.
 """
 
 from __future__ import annotations

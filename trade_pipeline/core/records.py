@@ -1,7 +1,7 @@
 """The records of a trade under its one UUID, validated when they are made.
 
-A record is immutable.  ``TABLE`` and ``COLUMNS`` say where it is stored, `row` gives the values; the
-canonical bytes of all its fields are stored and hashed beside them.
+A record is immutable.  ``TABLE`` and ``COLUMNS`` say where it is stored, `row` gives the values;
+the canonical bytes of all its fields are stored and hashed beside them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """An automated market maker as venue: the constant product of a pool's reserves.
 
-Source of the formula: Uniswap V2 core whitepaper (Adams, Zinsmeister, Robinson 2020), section 3.2:
-``out = y * dx * (1 - f) / (x + dx * (1 - f))``.  An order reaches the chain some blocks after it was
-sent and gets what the reserves then give.
+Source: Uniswap V2 Core (Adams, Zinsmeister, Robinson 2020), section 3.2:
+``out = y * dx * (1 - f) / (x + dx * (1 - f))``.  An order reaches the chain some blocks after it
+was sent and gets what the reserves then give.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ class AmmConfig(BaseModel):
 
     pool_fee: float = Field(0.003, ge=0, lt=1, description="fraction of the input")
     gas_usd: float = Field(
-        15.0, ge=0, description="USD per transaction, also for failed ones; Ethereum 2021: 10-60"
+        1.0,
+        ge=0,
+        description="USD per transaction, also for failed ones; Ethereum in 2021 took 10-60",
     )
     block_seconds: float = Field(13.2, gt=0, description="mean time between blocks")
     block_delay: int = Field(1, ge=0, description="blocks from sending to execution")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -46,7 +47,8 @@ class Journal:
         connection: a connection as ``trade_writer``, used by nobody else meanwhile.
         chain_id: the chain; one writer at a time, held by an advisory lock.
         first, last: the range of time of the records' UUIDs.
-        flush_rows: how many records make one transaction.
+        flush_rows: how many records make one transaction.  One batch is being written while the
+            session makes the next.
 
     Raises:
         StoreUnavailable: another process is writing this chain.
@@ -59,7 +61,7 @@ class Journal:
         *,
         first: datetime,
         last: datetime,
-        flush_rows: int = 8_000,
+        flush_rows: int = 4_000,
     ) -> None:
         self._connection = connection
         self._chain = Chain(chain_id)
@@ -67,6 +69,8 @@ class Journal:
         self._pending: dict[str, list[tuple[Any, ...]]] = {kind.TABLE: [] for kind in TABLES}
         self._pending_rows = 0
         self._head_seq = -1
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
+        self._writing: Future[None] | None = None
         self.new_rows = 0
         self.database_seconds = 0.0
         self._copy = {
@@ -108,40 +112,54 @@ class Journal:
                 )
             if seq == len(self._stored) - 1 and self._chain.head != self._stored_head:
                 raise ReplayMismatch(
-                    f"chain {self._chain.chain_id}: the stored head does not follow from its records"
+                    f"chain {self._chain.chain_id}: its stored head does not follow from its records"
                 )
             return
         self._pending[record.TABLE].append(row)
         self._pending_rows += 1
         if self._pending_rows >= self._flush_rows:
-            self.flush()
+            self._hand_over()
 
     def flush(self) -> None:
         """Make everything appended so far durable."""
+        self._hand_over()
+        self._wait()
+
+    def _hand_over(self) -> None:
+        """Let the writer have the pending records, once it is done with those before."""
+        self._wait()
         if not self._pending_rows:
             return
+        batch, self._pending = self._pending, {table: [] for table in self._pending}
+        head = (self._chain.chain_id, self._chain.seq - 1, self._chain.head)
+        self.new_rows += self._pending_rows
+        self._pending_rows = 0
+        self._writing = self._writer.submit(self._write, batch, head)
+
+    def _wait(self) -> None:
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def _write(self, batch: dict[str, list[tuple[Any, ...]]], head: tuple[str, int, bytes]) -> None:
         started = time.perf_counter()
         with self._connection.transaction(), self._connection.cursor() as cursor:
-            for table, rows in self._pending.items():
+            for table, rows in batch.items():
                 if rows:
                     with cursor.copy(self._copy[table]) as copy:
                         for row in rows:
                             copy.write_row(row)
-            self._move_head(cursor)
-        self._head_seq = self._chain.seq - 1
-        self.new_rows += self._pending_rows
-        self._pending = {table: [] for table in self._pending}
-        self._pending_rows = 0
+            self._move_head(cursor, head)
+        self._head_seq = head[1]
         self.database_seconds += time.perf_counter() - started
 
     def close(self) -> None:
-        """Check that the replay reached the end of what is stored, and let go of the chain.
+        """Flush, and check that the replay reached the end of what is stored.
 
         Raises:
             ReplayMismatch: the chain holds more records than the session made.
         """
         self.flush()
-        self._unlock()
         if self._chain.seq < len(self._stored):
             raise ReplayMismatch(
                 f"session {self._chain.chain_id} made {self._chain.seq} records, "
@@ -157,27 +175,31 @@ class Journal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is None:
-            self.close()
-        elif not self._connection.closed and not self._connection.broken:
-            self._unlock()
+        try:
+            if error is None:
+                self.close()
+        finally:
+            # What a failed session had handed over is still written; then the chain is free.
+            self._writer.shutdown()
+            if not self._connection.closed:
+                self._unlock()
 
-    def _move_head(self, cursor: psycopg.Cursor) -> None:
-        chain = self._chain
+    def _move_head(self, cursor: psycopg.Cursor, head: tuple[str, int, bytes]) -> None:
+        chain_id, seq, chain_hash = head
         if self._head_seq < 0:
             cursor.execute(
                 "INSERT INTO trade.chain_heads (chain_id, chain_seq, chain_hash) "
                 "VALUES (%s, %s, %s) ON CONFLICT (chain_id) DO NOTHING",
-                (chain.chain_id, chain.seq - 1, chain.head),
+                head,
             )
         else:
             cursor.execute(
                 "UPDATE trade.chain_heads SET chain_seq = %s, chain_hash = %s, updated_at = now() "
                 "WHERE chain_id = %s AND chain_seq = %s",
-                (chain.seq - 1, chain.head, chain.chain_id, self._head_seq),
+                (seq, chain_hash, chain_id, self._head_seq),
             )
         if cursor.rowcount != 1:
-            raise ReplayMismatch(f"chain {chain.chain_id} was written by somebody else meanwhile")
+            raise ReplayMismatch(f"chain {chain_id} was written by somebody else meanwhile")
 
     def _lock(self) -> None:
         try:

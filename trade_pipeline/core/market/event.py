@@ -1,7 +1,7 @@
 """The one market event type, in columns.
 
-A `MarketBatch` holds events in the order in which this system could know them.  Columns that a market
-does not have are NaN: an AMM pool has reserves, an exchange has bars.  Times are microseconds since
+A `MarketBatch` holds events in the order in which this system could know them.  Columns that a
+market does not have are NaN: an AMM pool has reserves, an exchange has bars.  Times are microseconds since
 1970-01-01 UTC, amounts are USD unless the name says otherwise.
 """
 
@@ -135,11 +135,10 @@ class TokenFacts:
 
     def as_dict(self) -> dict[str, Any]:
         """The known facts by name, without the sentiment."""
-        return {
-            f.name: value
-            for f in fields(self)
-            if f.name != "sentiment" and (value := getattr(self, f.name)) is not None
-        }
+        return {name: value for name in _FACT_NAMES if (value := getattr(self, name)) is not None}
+
+
+_FACT_NAMES = tuple(f.name for f in fields(TokenFacts) if f.name != "sentiment")
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ def read(path: Path, schema: pa.Schema) -> pa.Table:
         table = table.cast(pa.schema([pa.field(f.name, f.type) for f in schema]))
     except pa.ArrowException as error:
         raise BadMarketData(f"{path}: a value does not fit its column: {error}") from error
-    return table.unify_dictionaries().combine_chunks()
+    return table.combine_chunks()
 
 
 def column_names(path: Path) -> list[str]:
@@ -75,7 +75,7 @@ def time_range(path: Path, column: str) -> tuple[int, int]:
         for chunk in map(group.column, range(group.num_columns))
         if chunk.path_in_schema == column
     ]
-    if ranges and all(r is not None and r.has_min_max for r in ranges):
+    if all(r is not None and r.has_min_max for r in ranges):
         return micros(min(r.min for r in ranges)), micros(max(r.max for r in ranges))
     times = integers(read(path, schema), column)
     return int(times.min()), int(times.max())

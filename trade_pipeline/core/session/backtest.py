@@ -6,17 +6,15 @@ import resource
 import sys
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-
-import psycopg
+from datetime import UTC, datetime
 
 from trade_pipeline.core.clock import MarketClock
 from trade_pipeline.core.errors import BadConfig, NaiveDatetime
 from trade_pipeline.core.ids import micros, session_id
-from trade_pipeline.core.ledger.append import append_now, read_chain
+from trade_pipeline.core.ledger.experiments import link_experiment
 from trade_pipeline.core.ledger.journal import Journal
 from trade_pipeline.core.market.feed import MarketFeed
-from trade_pipeline.core.records import Experiment, ExperimentSession, Session
+from trade_pipeline.core.records import Session
 from trade_pipeline.core.session.config import TradingConfig
 from trade_pipeline.core.session.engine import Progress, SessionCounts, TradingSession
 from trade_pipeline.core.session.version import code_version
@@ -141,37 +139,7 @@ def run_backtest(
     )
 
 
-def link_experiment(connection: psycopg.Connection, name: str, session: str) -> None:
-    """Put a session into an experiment, which is made when it is new.  Once is enough.
-
-    The experiment is a writer of its own chain; a lock keeps two sessions from appending at once.
-    """
-    experiment = Experiment(name)
-    chain_id = f"experiment:{name}"
-    with connection.transaction():
-        connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (chain_id,))
-        chain = read_chain(connection, chain_id)
-        if chain.seq == 0:
-            append_now(connection, chain, experiment)
-        linked = connection.execute(
-            "SELECT 1 FROM trade.experiment_sessions WHERE experiment = %s AND session_id = %s",
-            (name, session),
-        ).fetchone()
-        if linked is None:
-            append_now(connection, chain, ExperimentSession(name, session))
-
-
 def peak_memory_mb() -> float:
     """Largest resident memory of this process, MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
-
-
-def day_range(first: datetime, last: datetime) -> list[datetime]:
-    """The UTC days that a range touches."""
-    day = first.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    days = []
-    while day < last:
-        days.append(day)
-        day += timedelta(days=1)
-    return days

@@ -1,4 +1,4 @@
-"""Every setting of a session: the strategy and its venue.  ``params_ptr`` is its content address."""
+"""Every setting of a session.  ``params_ptr`` is the address of their canonical form."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from trade_pipeline.core.execution.amm import AmmConfig, AmmVenue
 from trade_pipeline.core.execution.bars import BarConfig, BarVenue
 from trade_pipeline.core.execution.venue import Venue
 from trade_pipeline.core.market.event import HOUR
+from trade_pipeline.core.market.simulator.config import SimulatorConfig
 from trade_pipeline.core.strategy.config import StrategyConfig
 
 POOL_MARKETS = ("uniswap-v2", "simulated")
@@ -19,13 +20,14 @@ BAR_MARKETS = ("spot-1h",)
 
 
 class TradingConfig(BaseModel):
-    """The strategy's settings and those of both kinds of venue."""
+    """The settings of the strategy, of both kinds of venue, and of the simulated market."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     strategy: StrategyConfig = StrategyConfig()
     amm: AmmConfig = AmmConfig()
     bars: BarConfig = BarConfig()
+    simulator: SimulatorConfig = SimulatorConfig()
 
     @classmethod
     def parse(cls, given: dict[str, Any]) -> TradingConfig:

@@ -67,7 +67,7 @@ class ArtifactStore:
 
     @staticmethod
     def _put_local(path: Path, data: bytes) -> None:
-        # A crash must not leave a short file under the address, nor a row that names an unsynced one.
+        # A crash must leave no short file under the address, and no row that names a lost one.
         temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         try:
             with temporary.open("wb") as file:

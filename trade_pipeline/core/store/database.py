@@ -28,30 +28,33 @@ class Database:
         StoreUnavailable: the server cannot be reached or started, or is not migrated.
     """
 
-    def __init__(self, url: str | None, server: EmbeddedPostgres | None, opened: ExitStack) -> None:
+    def __init__(
+        self, url: str | None, server: EmbeddedPostgres | None, name: str, opened: ExitStack
+    ) -> None:
         self._url = url
         self._server = server
+        self._name = name
         self._opened = opened
 
     @classmethod
-    def embedded(cls, folder: Path) -> Self:
+    def embedded(cls, folder: Path, name: str = "trade_pipeline") -> Self:
         """The embedded server with its data in ``folder``, started and migrated when needed."""
         opened = ExitStack()
         try:
             server = opened.enter_context(EmbeddedPostgres(folder))
-            migrate(server.url("postgres"))
+            migrate(server.url("postgres", name))
         except (ServerError, OSError) as error:
             opened.close()
             raise StoreUnavailable(f"embedded PostgreSQL in {folder}: {error}") from error
         except BaseException:
             opened.close()
             raise
-        return cls(None, server, opened)
+        return cls(None, server, name, opened)
 
     @classmethod
     def at(cls, url: str) -> Self:
         """A server by URL whose login is ``trade_writer`` or may become it."""
-        database = cls(url, None, ExitStack())
+        database = cls(url, None, "", ExitStack())
         with database.connect("trade_reader") as connection:
             missing = check_applied(connection, _read_migrations(migrations_folder()))
         if missing:
@@ -63,7 +66,7 @@ class Database:
     def url(self, role: Role = "trade_writer") -> str:
         """The URL by which a role logs in (its password inside)."""
         if self._server is not None:
-            return self._server.url(role)
+            return self._server.url(role, self._name)
         assert self._url is not None
         if conninfo_to_dict(self._url).get("user") == role:
             return self._url
@@ -82,6 +85,19 @@ class Database:
             return psycopg.connect(self.url(role), autocommit=autocommit)
         except psycopg.OperationalError as error:
             raise StoreUnavailable(f"cannot reach the database as {role}: {error}") from None
+
+    def ensure_running(self) -> None:
+        """Start the embedded server again when it died under its users.
+
+        Raises:
+            StoreUnavailable: it cannot be started.
+        """
+        if self._server is None:
+            return
+        try:
+            self._server.ensure_running()
+        except ServerError as error:
+            raise StoreUnavailable(str(error)) from error
 
     def close(self) -> None:
         """Give the embedded server back; it stops when this was its last user."""

@@ -1,6 +1,7 @@
 """Applies the numbered plain-SQL migrations of ``sql/``, each once and never edited.
 
-A table keeps the checksum of what was applied; a file that changed or vanished afterwards is refused.
+A table keeps the checksum of what was applied; a file that changed or vanished afterwards is
+refused.
 """
 
 from __future__ import annotations

@@ -10,8 +10,10 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from trade_pipeline.core.errors import StoreUnavailable
 
-class ServerError(RuntimeError):
+
+class ServerError(StoreUnavailable, RuntimeError):
     """The server cannot be started, reached or stopped; the message says what to do."""
 
 

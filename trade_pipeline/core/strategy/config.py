@@ -1,4 +1,4 @@
-"""Every setting of the strategy, typed.  Its canonical form is content-addressed as ``params_ptr``."""
+"""Every setting of the strategy, typed, with the specification's defaults."""
 
 from __future__ import annotations
 

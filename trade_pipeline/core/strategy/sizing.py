@@ -39,7 +39,7 @@ def position_size(
 
     Args:
         volatility: hourly, as a fraction; unknown counts as twice the target.
-        impact_capacity_usd: stake at which the entry's own impact is ``max_impact``; None: no bound.
+        impact_capacity_usd: stake whose own impact is ``max_impact``; None: no bound.
     """
     span = 1.0 - min_confidence
     certainty = (confidence - min_confidence) / span if span > 0 else 1.0

@@ -153,13 +153,22 @@ def test_a_long_file_comes_in_batches_of_at_most_65536(tmp_path: Path) -> None:
     assert [len(batch) for batch in feed.batches(0, 2**62)] == [65_536, 70_000 - 65_536]
 
 
-def test_the_span_of_a_file_without_statistics_is_read_from_its_rows(tmp_path: Path) -> None:
-    expected = events(write_bars(tmp_path, FIRST, SECOND))
+@pytest.mark.parametrize(
+    "stored",
+    [{"write_statistics": False}, {"row_group_size": 1}],
+    ids=["without statistics", "in many row groups"],
+)
+def test_the_span_of_a_file_does_not_depend_on_how_it_is_stored(
+    tmp_path: Path, stored: dict[str, Any]
+) -> None:
+    hours = [(MIDNIGHT + h * HOUR, MIDNIGHT + (h + 1) * HOUR) for h in range(8)]
+    feed = write_bars(tmp_path, FIRST, SECOND)
+    expected = [events(feed, *hour) for hour in hours]
     for number, rows in enumerate((FIRST, SECOND), start=1):
-        pq.write_table(
-            pa.table(bar_columns(rows)), quarter(tmp_path, number), write_statistics=False
-        )
-    assert same(events(HourlyBars(tmp_path)), expected)
+        pq.write_table(pa.table(bar_columns(rows)), quarter(tmp_path, number), **stored)
+    again = HourlyBars(tmp_path)
+    for hour, bars in zip(hours, expected, strict=True):
+        assert same(events(again, *hour), bars)
 
 
 @pytest.mark.parametrize(

@@ -412,7 +412,7 @@ def test_a_kill_between_initdb_and_the_roles_is_healed_by_the_next_start(
 ) -> None:
     dies = USER.replace(
         "with Emb",
-        "import os, signal; from trade_pipeline.core.store import empty as module\n"
+        "import os, signal; from trade_pipeline.core.store import server as module\n"
         "module.prepare = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
         "with Emb",
     )
@@ -565,6 +565,18 @@ def test_users_with_different_folders_for_temporary_files_meet(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with server:
         assert server.status().pid == pid
+
+
+@pytest.mark.skipif(shutil.which("ps") is None, reason="needs ps")
+def test_processes_are_known_without_proc_too(
+    server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with server:
+        pid = server.status().pid
+        children = server._processes.backends()
+        monkeypatch.setattr(watchdog, "_PROC", tmp_path / "proc")
+        assert server._processes.postmaster() == pid
+        assert set(server._processes.backends()) & set(children)
 
 
 def test_a_socket_folder_of_somebody_else_is_refused(empty: EmbeddedPostgres) -> None:

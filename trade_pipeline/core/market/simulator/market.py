@@ -76,13 +76,12 @@ class SimulatedMarket:
                 f"burn_in_days={config.burn_in_days:g} days after 1970-01-01"
             )
         self._births = self._draw_births()
+        # All pools that are born before the end, in order of birth.
+        self.instruments: Sequence[Instrument] = [
+            self._instrument(number, born) for number, born in enumerate(self._births)
+        ]
         self._histories: dict[int, PoolHistory] = {}
         self._traits: dict[int, TokenTraits] = {}
-
-    @cached_property
-    def instruments(self) -> Sequence[Instrument]:
-        """All pools that are born before the end, in order of birth."""
-        return [self._instrument(number, born) for number, born in enumerate(self._births)]
 
     def content_address(self) -> str:
         """The address of everything that determines the events."""

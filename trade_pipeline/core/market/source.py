@@ -1,0 +1,38 @@
+"""Opens a market by its kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from trade_pipeline.core.errors import BadConfig
+from trade_pipeline.core.market.bars import HourlyBars
+from trade_pipeline.core.market.feed import MarketFeed
+from trade_pipeline.core.market.simulator import SimulatedMarket, SimulatorConfig
+from trade_pipeline.core.market.uniswap_v2 import UniswapV2Tape
+
+RECORDED: dict[str, Callable[[Path], MarketFeed]] = {
+    "uniswap-v2": UniswapV2Tape,
+    "spot-1h": HourlyBars,
+}
+MARKETS = (*RECORDED, "simulated")
+
+
+def open_market(
+    kind: str, *, data: Path | None, seed: int, start: int, end: int, simulator: SimulatorConfig
+) -> MarketFeed:
+    """The market of a kind: a recording's folder, or a simulation from ``start`` to ``end``.
+
+    Raises:
+        BadConfig: the kind does not exist, or lacks (or cannot use) a folder.
+        BadMarketData: the recording is missing or wrong.
+    """
+    if kind == "simulated":
+        if data is not None:
+            raise BadConfig(f"data={str(data)!r}: the simulated market reads no recording")
+        return SimulatedMarket(simulator, seed, start, end)
+    if kind not in RECORDED:
+        raise BadConfig(f"market={kind!r}: expected one of {', '.join(MARKETS)}")
+    if data is None:
+        raise BadConfig(f"data=None: market {kind} needs the folder of its recording")
+    return RECORDED[kind](data)

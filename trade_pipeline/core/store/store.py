@@ -1,0 +1,54 @@
+"""The store: the database of the records and the artifacts beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from trade_pipeline.core.store.artifacts import ArtifactStore
+from trade_pipeline.core.store.database import Database
+from trade_pipeline.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Use with ``with``, or `close` it: an embedded server stops with its last user."""
+
+    database: Database
+    artifacts: ArtifactStore
+
+    @classmethod
+    def open(cls, settings: Settings) -> Self:
+        """The store that the settings name.
+
+        Raises:
+            StoreUnavailable: the database cannot be started, reached, or is not migrated.
+        """
+        home = settings.home
+        if settings.database_url is not None:
+            database = Database.at(settings.database_url.get_secret_value())
+        else:
+            database = Database.embedded(home / "postgres")
+        return cls(database, ArtifactStore(settings.artifacts_url or str(home / "artifacts")))
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> Self:
+        """A store of its own in a folder, with its own embedded server."""
+        return cls(Database.embedded(folder / "postgres"), ArtifactStore(str(folder / "artifacts")))
+
+    def close(self) -> None:
+        """Give the database back."""
+        self.database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
