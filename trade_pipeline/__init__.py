@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trade_pipeline.core.ledger.tracking import TradeTrackingSystem
+    from trade_pipeline.core.tracking import TradeTrackingSystem
     from trade_pipeline.core.records import (
         ExecutionRecord,
         ResearchDocument,
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         TradeCandidate,
         TradeOutcome,
     )
-    from trade_pipeline.core.strategy.high_volatility_low_cap import HighVolatilityLowCapStrategy
+    from trade_pipeline.core.scanner import HighVolatilityLowCapStrategy
 
 __all__ = [
     "ExecutionRecord",
@@ -31,8 +31,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "HighVolatilityLowCapStrategy": "trade_pipeline.core.strategy.high_volatility_low_cap",
-    "TradeTrackingSystem": "trade_pipeline.core.ledger.tracking",
+    "HighVolatilityLowCapStrategy": "trade_pipeline.core.scanner",
+    "TradeTrackingSystem": "trade_pipeline.core.tracking",
 }
 
 

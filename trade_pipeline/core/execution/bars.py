@@ -2,8 +2,8 @@
 
 Market orders fill at the next bar's open, resting exits where a bar touches them, the stop before
 the target when one bar touches both.  An order takes at most a share of a bar's volume; its price
-is worse by half the spread and by a square-root impact of the share it takes (Almgren et al., "Direct
-estimation of equity market impact", 2005, and common practice since).
+is worse by half the spread and by a square-root impact of the share it takes (Almgren et al.,
+"Direct estimation of equity market impact", 2005, and common practice since).
 """
 
 from __future__ import annotations

@@ -112,7 +112,7 @@ class Journal:
                 )
             if seq == len(self._stored) - 1 and self._chain.head != self._stored_head:
                 raise ReplayMismatch(
-                    f"chain {self._chain.chain_id}: its stored head does not follow from its records"
+                    f"chain {self._chain.chain_id}: its head does not follow from its records"
                 )
             return
         self._pending[record.TABLE].append(row)

@@ -1,8 +1,8 @@
 """The one market event type, in columns.
 
 A `MarketBatch` holds events in the order in which this system could know them.  Columns that a
-market does not have are NaN: an AMM pool has reserves, an exchange has bars.  Times are microseconds since
-1970-01-01 UTC, amounts are USD unless the name says otherwise.
+market does not have are NaN: an AMM pool has reserves, an exchange has bars.  Times are
+microseconds since 1970-01-01 UTC, amounts are USD unless the name says otherwise.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """What a session has seen of each token: columns that only grow.
 
 A batch is appended at once, but every question names how many of the token's events count
-(``upto``), so that an answer never sees an event that comes after the moment asked about.  A window is one
-reduction over its events in their order, never a running sum: the same events give the same bits.
+(``upto``), so that an answer never sees an event that comes after the moment asked about.  A window
+is one reduction over its events in their order, never a running sum: the same events give the same
+bits.
 """
 
 from __future__ import annotations

@@ -19,16 +19,16 @@ from trade_pipeline.core.clock import Clock
 from trade_pipeline.core.execution.venue import Venue
 from trade_pipeline.core.ids import micros, moment_of, trade_uuid
 from trade_pipeline.core.ledger.journal import Journal
-from trade_pipeline.core.market.event import DAY, HOUR, MarketBatch
+from trade_pipeline.core.market.event import DAY, MarketBatch
 from trade_pipeline.core.market.feed import MarketFeed
 from trade_pipeline.core.market.history import MarketHistory, TokenState
 from trade_pipeline.core.records import Scan, Session, TradeCandidate
-from trade_pipeline.core.research.snapshot import take_snapshot, volume_24h
 from trade_pipeline.core.session.config import TradingConfig
 from trade_pipeline.core.session.trading import Trading
-from trade_pipeline.core.strategy.confidence import HEURISTIC_VERSION, heuristic_confidence
+from trade_pipeline.core.strategy.confidence import HEURISTIC_VERSION
 from trade_pipeline.core.strategy.decision import decide
-from trade_pipeline.core.strategy.universe import FILTERS, VOLUME, universe_codes
+from trade_pipeline.core.strategy.evaluation import Evaluator
+from trade_pipeline.core.strategy.universe import universe_codes
 
 CREATED_BY = "high_volatility_low_cap"
 
@@ -73,7 +73,8 @@ class TradingSession:
         journal: Journal,
         progress: Progress | None = None,
     ) -> None:
-        assert session.range_start is not None and session.range_end is not None
+        assert session.range_start is not None
+        assert session.range_end is not None
         assert session.params_ptr is not None
         self._session = session
         self._params_ptr = session.params_ptr
@@ -86,6 +87,7 @@ class TradingSession:
         self._journal = journal
         self._progress = progress
         self._history = MarketHistory(len(feed.instruments))
+        self._evaluator = Evaluator(config.strategy, feed, self._history)
         self._trading = Trading(config.strategy, venue, feed, journal, self._state)
         self._upto = [0] * len(feed.instruments)
         self._last_slot = np.full(len(feed.instruments), -1, np.int64)
@@ -156,30 +158,16 @@ class TradingSession:
             self._end_scan()
             self._scan_slot = slot
         self._scan_evaluated += 1
-        if code == 0:
-            volume = volume_24h(self._history, token, self._upto[token], at)
-            if volume <= self._config.universe.min_volume_24h_usd:
-                code = VOLUME
-        if code:
-            self._scan_failed[FILTERS[code]] += 1
+        failed = self._evaluator.failed_filter(token, self._upto[token], at, code)
+        if failed is not None:
+            self._scan_failed[failed] += 1
         else:
             self._decide(token, at)
 
     def _decide(self, token: int, at: int) -> None:
         config, trading, state = self._config, self._trading, self._state(token)
-        instrument = self._feed.instruments[token]
-        earlier = at - int(config.signal.sentiment_momentum_hours * HOUR)
-        facts = self._feed.facts(token, at)
-        snapshot = take_snapshot(
-            self._history,
-            instrument,
-            self._upto[token],
-            at,
-            state,
-            facts,
-            self._feed.facts(token, earlier).sentiment if facts.sentiment else {},
-        )
-        confidence = heuristic_confidence(snapshot)
+        evaluation = self._evaluator.evaluate(token, self._upto[token], at, state)
+        snapshot, confidence = evaluation.snapshot, evaluation.confidence
         account = trading.account(at)
         decision = decide(
             config,
@@ -190,14 +178,15 @@ class TradingSession:
             protection=trading.protections.refusal(at, token, account.equity_usd),
             impact_capacity_usd=self._venue.impact_capacity_usd(state, config.sizing.max_impact),
         )
-        uuid = trade_uuid(self._session.session_id, instrument.name, self._decisions, at)
+        instrument = snapshot.instrument.name
+        uuid = trade_uuid(self._session.session_id, instrument, self._decisions, at)
         verb = "enter" if decision.enter else "skip"
         self._journal.append(
             TradeCandidate(
                 uuid=uuid,
                 session_id=self._session.session_id,
                 decision_no=self._decisions,
-                instrument=instrument.name,
+                instrument=instrument,
                 decided_at=moment_of(at),
                 model_version=HEURISTIC_VERSION,
                 confidence=confidence,

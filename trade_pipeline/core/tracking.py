@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -89,10 +90,12 @@ class TradeTrackingSystem:
         decision: str = "enter",
         reason: str = "requested",
         stake_usd: float | None = None,
+        research: Callable[[UUID], ResearchDocument] | None = None,
     ) -> TradeCandidate:
         """Store a decision and give it its UUID.
 
         Args:
+            research: makes the document behind the decision, to be stored in the same statement.
             params_ptr: a content address, or a readable alias of one.  An alias that is new becomes
                 the name of a document that says no more than the alias; `store_params` first gives
                 it the real settings.
@@ -119,7 +122,8 @@ class TradeTrackingSystem:
             address = self._address(params_ptr)
             if address != params_ptr:
                 candidate = replace(candidate, params_ptr=address)
-            self._append(candidate)
+            with_it = () if research is None else (research(candidate.uuid),)
+            self._append(candidate, *with_it)
             self._decisions += 1
             return candidate
 
@@ -236,21 +240,19 @@ class TradeTrackingSystem:
         known = resolve_alias(self._connection, params_ptr)
         return known or self.store_params({"alias": params_ptr}, alias=params_ptr)
 
-    def _append(
-        self, record: ResearchDocument | ExecutionRecord | TradeOutcome | TradeCandidate
-    ) -> None:
+    def _append(self, record: Record, *more: Record) -> None:
         with self._lock:
             try:
-                self._append_once(record)
+                self._append_once(record, *more)
             except psycopg.OperationalError:
                 # The statement may have been committed: what is stored already is compared.
                 self._reconnect()
-                self._append_once(record)
+                self._append_once(record, *more)
 
-    def _append_once(self, record: Record) -> None:
+    def _append_once(self, record: Record, *more: Record) -> None:
         first = () if self._chain.seq else (self._session(),)
         try:
-            append_now(self._connection, self._chain, *first, record)
+            append_now(self._connection, self._chain, *first, record, *more)
         except psycopg.errors.UniqueViolation:
             self._compare(record)
         except psycopg.errors.ForeignKeyViolation as error:
@@ -260,7 +262,7 @@ class TradeTrackingSystem:
                 raise
             # No partition yet for the month of this UUID.
             self._make_partitions(record)
-            append_now(self._connection, self._chain, *first, record)
+            append_now(self._connection, self._chain, *first, record, *more)
 
     def _compare(self, record: Record) -> None:
         """A record under a stored key: the same is fine, another is a conflict."""

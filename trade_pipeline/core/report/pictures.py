@@ -1,0 +1,77 @@
+"""The pictures of a session's report as PNG.  Takes what `session_report` gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_INK, _GRID, _WON, _LOST = "#333b4a", "#d7dce5", "#2a9d8f", "#d1495b"
+_SIZE, _DPI = (8.0, 3.2), 100
+# A few tokens multiply; the rest of the picture should not shrink for them.
+_LOWEST_PCT, _HIGHEST_PCT, _BIN_PCT = -100.0, 150.0, 5.0
+
+
+def equity_png(report: Mapping[str, Any]) -> bytes:
+    """Profit and loss, summed in the order in which the trades closed."""
+    points = [(datetime.fromisoformat(moment), usd) for moment, usd in report["equity"]]
+
+    def draw(axes: Axes) -> None:
+        from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+        times, values = [p[0] for p in points], [p[1] for p in points]
+        axes.step(times, values, where="post", color=_INK, linewidth=1.4)
+        axes.fill_between(
+            times, values, 0, step="post", alpha=0.15, color=_WON if values[-1] >= 0 else _LOST
+        )
+        axes.axhline(0, color=_INK, linewidth=0.8)
+        locator = AutoDateLocator()
+        axes.xaxis.set_major_locator(locator)
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+        axes.set_xlabel("closed at (market time, UTC)")
+        axes.set_ylabel("summed profit and loss (USD)")
+
+    return _picture("Equity: closed trades, after all costs", draw if points else None)
+
+
+def returns_png(report: Mapping[str, Any]) -> bytes:
+    """How the trades' returns are spread."""
+    returns = [min(max(r, _LOWEST_PCT), _HIGHEST_PCT - 0.001) for r in report["returns"]]
+
+    def draw(axes: Axes) -> None:
+        count = round((_HIGHEST_PCT - _LOWEST_PCT) / _BIN_PCT)
+        edges = [_LOWEST_PCT + _BIN_PCT * i for i in range(count + 1)]
+        _, _, bars = axes.hist(returns, bins=edges, edgecolor="white", linewidth=0.5)
+        for edge, bar in zip(edges, bars, strict=False):
+            bar.set_facecolor(_WON if edge >= 0 else _LOST)
+        axes.axvline(0, color=_INK, linewidth=0.8)
+        axes.set_xlabel(f"return after all costs (%; the last bar holds all over {edges[-2]:g} %)")
+        axes.set_ylabel("trades")
+        axes.yaxis.get_major_locator().set_params(integer=True)
+
+    return _picture(f"Returns of {len(returns)} closed trades", draw if returns else None)
+
+
+def _picture(title: str, draw: Any) -> bytes:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=_SIZE, dpi=_DPI, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(title, color=_INK, fontsize=11, loc="left")
+    if draw is None:
+        axes.set_axis_off()
+        axes.text(0.5, 0.5, "no closed trade", ha="center", va="center", color=_INK, fontsize=14)
+    else:
+        draw(axes)
+        axes.grid(axis="y", color=_GRID, linewidth=0.7)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(colors=_INK, labelsize=9)
+    buffer = BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer)
+    return buffer.getvalue()
