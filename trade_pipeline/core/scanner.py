@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pydantic import SecretStr
 
 from trade_pipeline.core.clock import SystemClock
-from trade_pipeline.core.tracking import TradeTrackingSystem
 from trade_pipeline.core.market.event import DAY
 from trade_pipeline.core.market.feed import MarketFeed
 from trade_pipeline.core.market.history import MarketHistory
@@ -21,6 +20,7 @@ from trade_pipeline.core.strategy.decision import Decision, decide
 from trade_pipeline.core.strategy.evaluation import Evaluation, Evaluator
 from trade_pipeline.core.strategy.sizing import Account
 from trade_pipeline.core.strategy.universe import universe_codes
+from trade_pipeline.core.tracking import TradeTrackingSystem
 
 # The market that is scanned where none is given: the simulator's, with this seed.
 DEFAULT_SEED = 7

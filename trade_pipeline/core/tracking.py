@@ -199,12 +199,8 @@ class TradeTrackingSystem:
             InvalidRecord: the text is no UUID.
             UnknownTrade: no candidate has this UUID.
         """
-        try:
-            key = uuid if isinstance(uuid, UUID) else UUID(uuid)
-        except ValueError:
-            raise InvalidRecord("uuid", uuid, "a UUID") from None
         with self._lock:
-            return complete_trade_record(self._connection, key)
+            return complete_trade_record(self._connection, uuid_of(uuid))
 
     def get_performance_metrics(self, session_id: str | None = None) -> dict[str, Any]:
         """Figures over all realised outcomes, or one session's; see `performance_metrics`."""
@@ -316,6 +312,18 @@ class TradeTrackingSystem:
         self.store.database.ensure_running()
         self._connection = self._connect()
         self._chain = read_chain(self._connection, self.session_id)
+
+
+def uuid_of(given: UUID | str) -> UUID:
+    """A UUID from itself or from its text.
+
+    Raises:
+        InvalidRecord: the text is no UUID.
+    """
+    try:
+        return given if isinstance(given, UUID) else UUID(given)
+    except ValueError:
+        raise InvalidRecord("uuid", given, "a UUID") from None
 
 
 def complete_trade_record(connection: psycopg.Connection, uuid: UUID) -> dict[str, Any]:

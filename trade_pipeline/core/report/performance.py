@@ -35,6 +35,13 @@ class _Trade:
     entry_transactions: int
     transactions: int
     paid_usd: float
+    value_in_usd: float
+    value_out_usd: float
+
+    @property
+    def price_return_pct(self) -> float:
+        """Return between the fills' prices, without gas and fees on top."""
+        return 100.0 * (self.value_out_usd / self.value_in_usd - 1.0)
 
 
 def performance_metrics(
@@ -125,7 +132,9 @@ def _read_trades(connection: psycopg.Connection, session_id: str | None) -> list
                    count(gas) FILTER (WHERE leg = 'entry') AS entry_transactions,
                    count(gas) AS transactions,
                    coalesce(sum(value_usd + fees_usd) FILTER (WHERE leg = 'entry' AND filled), 0)
-                   + coalesce(sum(fees_usd) FILTER (WHERE leg = 'entry' AND NOT filled), 0) AS paid
+                   + coalesce(sum(fees_usd) FILTER (WHERE leg = 'entry' AND NOT filled), 0) AS paid,
+                   coalesce(sum(value_usd) FILTER (WHERE leg = 'entry' AND filled), 0) AS value_in,
+                   coalesce(sum(value_usd) FILTER (WHERE leg = 'exit' AND filled), 0) AS value_out
             FROM (
                 SELECT uuid, leg, value_usd, fees_usd,
                        event IN ('filled', 'partly_filled') AS filled,
@@ -136,7 +145,7 @@ def _read_trades(connection: psycopg.Connection, session_id: str | None) -> list
         )
         SELECT r.closed_at, r.termination_reason, r.realized_pnl_percent, r.pnl_usd,
                r.time_in_market_seconds, d.liquidity_usd,
-               p.gas, p.entry_gas, p.entry_transactions, p.transactions, p.paid
+               p.gas, p.entry_gas, p.entry_transactions, p.transactions, p.paid, p.value_in, p.value_out
         FROM realised r
         JOIN paid p USING (uuid)
         LEFT JOIN trade.research_docs d USING (uuid)
@@ -230,6 +239,7 @@ def _figures(trades: list[_Trade]) -> dict[str, Any]:
         "trades": len(returns),
         "mean_return_pct": _mean(returns),
         "median_return_pct": statistics.median(returns) if returns else math.nan,
+        "mean_price_return_pct": _mean(t.price_return_pct for t in trades if t.value_in_usd > 0),
     }
 
 

@@ -137,8 +137,10 @@ def _volatility(hourly: Floats) -> float | None:
     """Standard deviation of hourly log returns, from at least three of them."""
     if len(hourly) < 4:
         return None
-    returns = np.diff(np.log(hourly))
-    return float(returns.std())
+    logs = np.log(hourly)
+    returns = logs[1:] - logs[:-1]
+    away = returns - returns.sum() / len(returns)
+    return math.sqrt(float((away * away).sum()) / len(returns))
 
 
 def _ratio(part: float, whole: float) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -16,6 +16,7 @@ from trade_pipeline.core.store.migrations import read_migrations as _read_migrat
 from trade_pipeline.core.store.server import EmbeddedPostgres, ServerError
 
 Role = Literal["trade_writer", "trade_reader", "trade_admin"]
+ROLES: tuple[Role, ...] = get_args(Role)
 
 
 class Database:
@@ -85,6 +86,19 @@ class Database:
             return psycopg.connect(self.url(role), autocommit=autocommit)
         except psycopg.OperationalError as error:
             raise StoreUnavailable(f"cannot reach the database as {role}: {error}") from None
+
+    def version(self) -> str:
+        """The server's version."""
+        with self.connect("trade_reader") as connection:
+            row = connection.execute("SELECT version()").fetchone()
+        assert row is not None
+        return str(row[0])
+
+    def environment(self, role: Role) -> dict[str, str]:
+        """The same as `url`, as libpq's environment variables: for programs such as psql."""
+        names = {"dbname": "PGDATABASE"}
+        known = conninfo_to_dict(self.url(role))
+        return {names.get(k, f"PG{k.upper()}"): str(v) for k, v in known.items() if v is not None}
 
     def ensure_running(self) -> None:
         """Start the embedded server again when it died under its users.

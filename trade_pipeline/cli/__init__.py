@@ -1,0 +1,37 @@
+"""The command line `trade-pipeline`, thin over core.  A mistake of the user's ends with code 2."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from trade_pipeline.cli import database, market, trading
+from trade_pipeline.cli.console import err
+from trade_pipeline.core.errors import TradePipelineError
+
+app = typer.Typer(
+    help="Trade volatile low-cap tokens with every trade under one UUID.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(database.app, name="db")
+app.add_typer(market.app, name="market")
+for command in (
+    trading.demo,
+    trading.backtest,
+    trading.metrics,
+    trading.trace,
+    trading.up,
+):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        app()
+    except TradePipelineError as error:
+        err.print(f"[bold red]error:[/] {type(error).__name__}: ", end="")
+        err.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)

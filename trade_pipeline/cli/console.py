@@ -1,0 +1,69 @@
+"""What the command line prints: tables and progress for people, JSON for programs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import orjson
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from trade_pipeline.core.session.engine import Progress as ProgressCall
+
+out = Console()
+# Progress and messages never mix with what a program reads.
+err = Console(stderr=True)
+
+
+def print_json(facts: Any) -> None:
+    """Facts as JSON on standard output; NaN, which is unknown, as null."""
+    options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
+    print(orjson.dumps(facts, option=options, default=str).decode())
+
+
+def print_table(title: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Rows of the same keys as a table; nothing for no rows."""
+    if not rows:
+        return
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for name in rows[0]:
+        numeric = isinstance(rows[0][name], int | float)
+        table.add_column(name.replace("_", " "), justify="right" if numeric else "left")
+    for row in rows:
+        table.add_row(*(text_of(value) for value in row.values()))
+    out.print(table)
+
+
+def text_of(value: Any) -> str:
+    """A value as people read it."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "-"
+    if isinstance(value, float):
+        return f"{value:,.2f}" if abs(value) >= 0.1 or value == 0 else f"{value:.3g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return str(value)
+
+
+@contextmanager
+def market_progress(start: int, end: int) -> Iterator[ProgressCall]:
+    """A progress bar over market time, on standard error; gives the session's callback."""
+    with Progress(
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=err,
+        transient=True,
+    ) as bar:
+        task = bar.add_task("reading the market", total=end - start)
+
+        def advance(events: int, at: int) -> None:
+            bar.update(task, completed=max(0, at - start), description=f"{events:,} market events")
+
+        yield advance

@@ -1,0 +1,214 @@
+"""Commands that trade, and that show what came of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from trade_pipeline.cli.console import market_progress, out, print_json, print_table, text_of
+from trade_pipeline.cli.inputs import (
+    ConfigFile,
+    End,
+    Json,
+    Seed,
+    Start,
+    plain_settings,
+    read_moment,
+    read_settings,
+)
+from trade_pipeline.core.errors import BadConfig
+
+
+def backtest(
+    market: Annotated[str, typer.Option(help="uniswap-v2, spot-1h or simulated.")],
+    start: Start,
+    end: End,
+    data: Annotated[Path | None, typer.Option(help="Folder of the recording.")] = None,
+    seed: Seed = 7,
+    experiment: Annotated[
+        str | None, typer.Option(help="Put the session into this experiment.")
+    ] = None,
+    config: ConfigFile = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="One setting, such as amm.gas_usd=15.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run the strategy over a recorded or simulated market, into the store.
+
+    The same inputs are the same session: run again, it adds nothing and must find no difference.
+    """
+    from trade_pipeline.core.ids import micros
+    from trade_pipeline.core.market.source import open_market
+    from trade_pipeline.core.session.backtest import run_backtest
+    from trade_pipeline.core.session.config import TradingConfig
+    from trade_pipeline.core.store.store import Store
+
+    first, last = read_moment("start", start), read_moment("end", end)
+    if last <= first:
+        raise BadConfig(f"end={end}: must be after start={start}")
+    trading = TradingConfig.parse(plain_settings(config, set_ or []))
+    feed = open_market(
+        market,
+        data=data,
+        seed=seed,
+        start=micros(first),
+        end=micros(last),
+        simulator=trading.simulator,
+    )
+    with Store.open(read_settings()) as store:
+        with market_progress(micros(first), micros(last)) as progress:
+            run = run_backtest(
+                store.database,
+                store.artifacts,
+                feed,
+                start=first,
+                end=last,
+                seed=seed,
+                config=trading,
+                experiment=experiment,
+                progress=progress,
+            )
+        facts = _facts(store, run)
+    if as_json:
+        print_json(facts)
+    else:
+        _print_report(facts)
+
+
+def metrics(
+    session: Annotated[str | None, typer.Option(help="One session; unset, all of them.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Performance figures, read from the records."""
+    from trade_pipeline.core.report.performance import performance_metrics, session_report
+    from trade_pipeline.core.store.store import Store
+
+    with Store.open(read_settings()) as store, store.database.connect("trade_reader") as connection:
+        if session is not None:
+            facts = session_report(connection, session)
+            facts.pop("returns")
+        else:
+            facts = performance_metrics(connection)
+    if as_json:
+        print_json(facts)
+    elif session is not None:
+        _print_report(facts)
+    else:
+        by_reason = facts.pop("by_reason")
+        for name, value in facts.items():
+            out.print(f"{name.replace('_', ' '):>22}  {text_of(value)}")
+        print_table("By termination reason", by_reason)
+
+
+def trace(
+    uuid: Annotated[str, typer.Argument(help="A trade's UUID.")], as_json: Json = False
+) -> None:
+    """Everything stored under a trade's UUID: research, candidate, executions, outcomes."""
+    from trade_pipeline.core.store.store import Store
+    from trade_pipeline.core.tracking import complete_trade_record, uuid_of
+
+    with Store.open(read_settings()) as store, store.database.connect("trade_reader") as connection:
+        record = complete_trade_record(connection, uuid_of(uuid))
+    if as_json:
+        print_json(record)
+        return
+    for part in ("candidate", "research"):
+        if record[part] is not None:
+            print_table(
+                part,
+                [{"field": k, "value": _brief(v)} for k, v in record[part].items() if v],
+            )
+    for part in ("executions", "outcomes"):
+        for row in record[part]:
+            print_table(
+                f"{part[:-1]}: {row.get('event') or row.get('kind')}",
+                [{"field": k, "value": _brief(v)} for k, v in row.items() if v and k != "uuid"],
+            )
+
+
+def demo(
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of a Uniswap V2 tape instead of the simulator.")
+    ] = None,
+    ui: Annotated[bool, typer.Option(help="Serve the Dagster UI afterwards.")] = True,
+    seed: Seed = 7,
+    as_json: Json = False,
+) -> None:
+    """Run the main job in Dagster and show what came of it, in the terminal and in the UI."""
+    from trade_pipeline.defs.demo import run_demo
+
+    settings = read_settings()
+    facts = run_demo(settings, data=data, seed=seed)
+    if as_json:
+        print_json(facts)
+    else:
+        _print_report(facts)
+        out.print(
+            f"Trace one trade: [bold]trade-pipeline trace {facts['example_uuid']}[/]",
+            soft_wrap=True,
+        )
+    if ui:
+        up()
+
+
+def up() -> None:
+    """Serve the Dagster UI with its daemon until stopped; everything started here ends with it."""
+    from trade_pipeline.defs.serve import serve
+
+    serve(read_settings())
+
+
+def _facts(store: Any, run: Any) -> dict[str, Any]:
+    """What a backtest prints: its own counts, and the figures read back from the records."""
+    from trade_pipeline.core.report.performance import session_report
+
+    with store.database.connect("trade_reader") as connection:
+        report = session_report(connection, run.session.session_id)
+    for name in ("equity", "returns"):
+        report.pop(name)
+    return report | {
+        "events": run.counts.events,
+        "evaluated": run.counts.evaluated,
+        "failed_filter": dict(run.counts.failed),
+        "seconds": round(run.seconds, 3),
+        "database_seconds": round(run.database_seconds, 3),
+        "events_per_second": round(run.events_per_second),
+        "new_rows": run.new_rows,
+        "peak_memory_mb": round(run.peak_memory_mb, 1),
+    }
+
+
+def _print_report(facts: dict[str, Any]) -> None:
+    out.print(f"[bold]session {facts['session_id']}[/] on {facts['market']}")
+    for name in (
+        "events",
+        "trades",
+        "win_rate",
+        "mean_return_pct",
+        "median_return_pct",
+        "total_pnl_usd",
+        "max_drawdown_usd",
+        "seconds",
+        "events_per_second",
+        "new_rows",
+        "peak_memory_mb",
+    ):
+        if name in facts:
+            out.print(f"{name.replace('_', ' '):>20}  {text_of(facts[name])}")
+    print_table("Candidates", facts["candidates"])
+    print_table("Trades by termination reason", facts["by_reason"])
+    print_table(
+        "Stops by liquidity (the barrier stands at the configured loss)", facts["stop_by_liquidity"]
+    )
+    print_table("All trades by liquidity", facts["by_liquidity"])
+    print_table("The same trades at other gas prices", facts["by_gas"])
+    print_table("Costs", [{"kind": k, "usd": v} for k, v in facts["costs"].items()])
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k}={text_of(v)}" for k, v in value.items())
+    return text_of(value)
