@@ -98,7 +98,7 @@ def _plain_copy(url: str, run: BacktestRun) -> float:
         for kind in TABLES:
             name = kind.TABLE
             rows = connection.execute(
-                f"SELECT * FROM trade.{name} WHERE chain_id = %s",  # noqa: S608
+                f"SELECT * FROM trade.{name} WHERE chain_id = %s",
                 (run.session.session_id,),
             ).fetchall()
             connection.execute(f"CREATE TABLE bare_{name} (LIKE trade.{name})")

@@ -15,8 +15,9 @@ import orjson
 
 ADDRESS_PREFIX = "sha256:"
 
-# Dataclasses, UUIDs, enumerations and aware datetimes have native forms in orjson.
-_OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_UTC_Z
+# Dataclasses, UUIDs, enumerations and aware datetimes have native forms in orjson; numpy's float64,
+# which is a float, has the same one.
+_OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_UTC_Z | orjson.OPT_SERIALIZE_NUMPY
 
 
 def canonical_bytes(content: Any) -> bytes:

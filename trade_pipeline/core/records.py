@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeGuard
 from uuid import UUID
 
 from trade_pipeline.core.errors import InvalidConfidence, InvalidPrice, InvalidRecord, NaiveDatetime
@@ -52,27 +52,29 @@ class Record(Protocol):
     def row(self) -> tuple[Any, ...]: ...
 
 
+def _is_number(value: object) -> TypeGuard[float]:
+    """Whether it is a finite number that has canonical bytes."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63
+
+
 def _number(name: str, value: object, low: float = -math.inf, high: float = math.inf) -> None:
     if value is None:
         return
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or not math.isfinite(value)
-        or not low <= value <= high
-    ):
+    if not _is_number(value) or not low <= value <= high:
         bounds = "" if low == -math.inf else f" of at least {low:g}"
         bounds = f" in {low:g}..{high:g}" if high != math.inf else bounds
         raise InvalidRecord(name, value, f"a finite number{bounds}")
 
 
+def _count(name: str, value: object, high: int = (1 << 31) - 1) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= high:
+        raise InvalidRecord(name, value, f"a whole number in 0..{high}")
+
+
 def _price(name: str, value: object) -> None:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or not math.isfinite(value)
-        or value <= 0
-    ):
+    if not _is_number(value) or value <= 0:
         raise InvalidPrice(name, value, "a finite positive price")
 
 
@@ -90,9 +92,21 @@ def _moment(name: str, value: object) -> None:
         raise NaiveDatetime(name, value, "a datetime with a time zone")
 
 
+def _is_text(value: object) -> TypeGuard[str]:
+    """Whether PostgreSQL can hold it: no NUL, and no half of a surrogate pair."""
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    return value.isascii() or not any("\ud800" <= c <= "\udfff" for c in value)
+
+
 def _text(name: str, value: object) -> None:
-    if not isinstance(value, str) or not value or "\0" in value:
+    if not _is_text(value) or not value:
         raise InvalidRecord(name, value, "a text that is not empty and holds no NUL")
+
+
+def _text_or_none(name: str, value: object) -> None:
+    if value is not None and not _is_text(value):
+        raise InvalidRecord(name, value, "a text that holds no NUL")
 
 
 def _uuid(value: object) -> None:
@@ -106,6 +120,17 @@ def _scores(name: str, value: object) -> None:
     for key, score in value.items():
         _text(f"{name} key", key)
         _number(f"{name}[{key}]", score)
+
+
+def _facts(name: str, value: object) -> None:
+    if not isinstance(value, Mapping):
+        raise InvalidRecord(name, value, "a mapping from name to fact")
+    for key, fact in value.items():
+        _text(f"{name} key", key)
+        if isinstance(fact, str):
+            _text_or_none(f"{name}[{key}]", fact)
+        elif not isinstance(fact, bool):
+            _number(f"{name}[{key}]", fact)
 
 
 def _member(kind: type[StrEnum], name: str, value: object) -> None:
@@ -215,18 +240,21 @@ class ResearchDocument:
 
     def __post_init__(self) -> None:
         _uuid(self.uuid)
+        _text_or_none("contract_address", self.contract_address)
         _number("initial_market_cap", self.initial_market_cap, 0)
         if self.price_usd is not None:
             _price("price_usd", self.price_usd)
         _number("liquidity_usd", self.liquidity_usd, 0)
         _number("volume_24h_usd", self.volume_24h_usd, 0)
-        _number("holders", self.holders, 0)
+        if self.holders is not None:
+            _count("holders", self.holders, (1 << 63) - 1)
         _moment("known_at", self.known_at)
         _number("rug_risk", self.rug_risk, 0, 1)
         _number("sentiment", self.sentiment, 0, 1)
         _scores("rugpull_heuristic_scores", self.rugpull_heuristic_scores)
         _scores("social_sentiment_scores", self.social_sentiment_scores)
         _text("trade_rationale", self.trade_rationale)
+        _facts("facts", self.facts)
 
     def row(self) -> tuple[Any, ...]:
         return (
@@ -295,11 +323,12 @@ class ExecutionRecord:
             raise InvalidRecord("size", self.size, "a positive size of a fill")
         _number("slippage", self.slippage)
         _number("value_usd", self.value_usd, 0)
-        _number("sequence", self.sequence, 0)
+        _count("sequence", self.sequence)
         _moment("occurred_at", self.occurred_at)
         _scores("latency_metrics", self.latency_metrics)
         _scores("costs_usd", self.costs_usd)
         _scores("inside_usd", self.inside_usd)
+        _text_or_none("note", self.note)
 
     @property
     def price(self) -> float | None:
@@ -362,7 +391,7 @@ class TradeOutcome:
         _member(TerminationReason, "termination_reason", self.termination_reason)
         if self.kind not in ("realised", "shadow"):
             raise InvalidRecord("kind", self.kind, "realised or shadow")
-        _number("revision", self.revision, 0)
+        _count("revision", self.revision)
         _moment("closed_at", self.closed_at)
         for name in ("pnl_usd", "worst_percent", "best_percent", "exit_impact"):
             _number(name, getattr(self, name))

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from uuid import UUID
 
 import orjson
@@ -30,6 +30,7 @@ from trade_pipeline.core.ledger.chain import Chain
 from trade_pipeline.core.ledger.experiments import link_experiment
 from trade_pipeline.core.records import (
     ExecutionRecord,
+    Experiment,
     Record,
     ResearchDocument,
     Session,
@@ -44,6 +45,8 @@ from trade_pipeline.settings import Settings
 
 # Records of one trade spread over this long at the most before new partitions are asked for.
 _AHEAD = timedelta(days=62)
+
+_T = TypeVar("_T")
 
 
 class TradeTrackingSystem:
@@ -119,10 +122,13 @@ class TradeTrackingSystem:
                 reason=reason,
                 stake_usd=stake_usd,
             )
+            with_it = () if research is None else (research(candidate.uuid),)
+            for document in with_it:
+                if document.uuid != candidate.uuid:
+                    raise InvalidRecord("uuid", document.uuid, f"the trade's {candidate.uuid}")
             address = self._address(params_ptr)
             if address != params_ptr:
                 candidate = replace(candidate, params_ptr=address)
-            with_it = () if research is None else (research(candidate.uuid),)
             self._append(candidate, *with_it)
             self._decisions += 1
             return candidate
@@ -155,7 +161,7 @@ class TradeTrackingSystem:
         """
         with self._lock:
             if outcome.kind == "realised":
-                self._require_fill(outcome)
+                self._retried(lambda: self._require_fill(outcome))
             self._append(outcome)
 
     def store_params(self, params: dict[str, Any], alias: str | None = None) -> str:
@@ -175,22 +181,30 @@ class TradeTrackingSystem:
         alias: str | None = None,
     ) -> str:
         """Store bytes and return their address; raw answers should name when they expire."""
-        with self._lock, self._connection.transaction():
-            return record_artifact(
-                self._connection,
-                self.store.artifacts,
-                data,
-                media_type=media_type,
-                expires_at=expires_at,
-                alias=alias,
-            )
+
+        def store() -> str:
+            with self._connection.transaction():
+                return record_artifact(
+                    self._connection,
+                    self.store.artifacts,
+                    data,
+                    media_type=media_type,
+                    expires_at=expires_at,
+                    alias=alias,
+                )
+
+        return self._retried(store)
 
     def create_experiment(self, name: str, description: str = "") -> None:
         """Make an experiment and put this tracker's session into it."""
-        with self._lock:
+        Experiment(name, description)  # refused before anything is stored
+
+        def create() -> None:
             if self._chain.seq == 0:
                 append_now(self._connection, self._chain, self._session())
             link_experiment(self._connection, name, self.session_id, description)
+
+        self._retried(create)
 
     def get_complete_trade_record(self, uuid: UUID | str) -> dict[str, Any]:
         """Everything stored under a trade's UUID: candidate, research, executions, outcomes.
@@ -199,13 +213,12 @@ class TradeTrackingSystem:
             InvalidRecord: the text is no UUID.
             UnknownTrade: no candidate has this UUID.
         """
-        with self._lock:
-            return complete_trade_record(self._connection, uuid_of(uuid))
+        key = uuid_of(uuid)
+        return self._retried(lambda: complete_trade_record(self._connection, key))
 
     def get_performance_metrics(self, session_id: str | None = None) -> dict[str, Any]:
         """Figures over all realised outcomes, or one session's; see `performance_metrics`."""
-        with self._lock:
-            return performance_metrics(self._connection, session_id)
+        return self._retried(lambda: performance_metrics(self._connection, session_id))
 
     def close(self) -> None:
         """Give the connection and the store back."""
@@ -233,24 +246,29 @@ class TradeTrackingSystem:
     def _address(self, params_ptr: str) -> str:
         if is_address(params_ptr):
             return params_ptr
-        known = resolve_alias(self._connection, params_ptr)
+        known = self._retried(lambda: resolve_alias(self._connection, params_ptr))
         return known or self.store_params({"alias": params_ptr}, alias=params_ptr)
 
     def _append(self, record: Record, *more: Record) -> None:
+        # A statement that failed may have been committed: what is stored already is compared.
+        self._retried(lambda: self._append_once(record, *more))
+
+    def _retried(self, action: Callable[[], _T]) -> _T:
+        """Do something alone, and once more when the connection was lost with the server."""
         with self._lock:
             try:
-                self._append_once(record, *more)
+                return action()
             except psycopg.OperationalError:
-                # The statement may have been committed: what is stored already is compared.
                 self._reconnect()
-                self._append_once(record, *more)
+                return action()
 
     def _append_once(self, record: Record, *more: Record) -> None:
         first = () if self._chain.seq else (self._session(),)
         try:
             append_now(self._connection, self._chain, *first, record, *more)
         except psycopg.errors.UniqueViolation:
-            self._compare(record)
+            if not self._compare(record):
+                raise
         except psycopg.errors.ForeignKeyViolation as error:
             raise UnknownTrade(getattr(record, "uuid", None)) from error
         except psycopg.errors.CheckViolation as error:
@@ -260,8 +278,8 @@ class TradeTrackingSystem:
             self._make_partitions(record)
             append_now(self._connection, self._chain, *first, record, *more)
 
-    def _compare(self, record: Record) -> None:
-        """A record under a stored key: the same is fine, another is a conflict."""
+    def _compare(self, record: Record) -> bool:
+        """Whether a record's key is stored; another content under it is a conflict."""
         condition = sql.SQL(" AND ").join(
             sql.SQL("{} = %s").format(sql.Identifier(name)) for name in record.KEY
         )
@@ -273,11 +291,15 @@ class TradeTrackingSystem:
             key,
         ).fetchone()
         content = canonical_bytes(record)
-        if stored is None or stored[1] == sha256(content):
-            return
+        if stored is None:
+            return False
+        if stored[1] == sha256(content):
+            return True
         before, after = orjson.loads(stored[0]), orjson.loads(content)
         differing = [name for name in after if before.get(name) != after[name]]
-        raise RecordConflict(record.TABLE, "/".join(map(str, key)), ", ".join(differing))
+        if differing:
+            raise RecordConflict(record.TABLE, "/".join(map(str, key)), ", ".join(differing))
+        return True  # 1 and 1.0 are the same number
 
     def _require_fill(self, outcome: TradeOutcome) -> None:
         row = self._connection.execute(
@@ -300,11 +322,18 @@ class TradeTrackingSystem:
 
     def _make_partitions(self, record: Record) -> None:
         uuid = getattr(record, "uuid", None)
-        if not isinstance(uuid, UUID) or uuid.version != 7:
+        if not isinstance(uuid, UUID) or uuid.version != 7 or not self._may_follow(record, uuid):
             raise UnknownTrade(uuid)
         moment = datetime.fromtimestamp(uuid7_micros(uuid) / 1e6, UTC)
         self._connection.execute(
             "SELECT trade.ensure_partitions(%s, %s)", (moment, moment + _AHEAD)
+        )
+
+    def _may_follow(self, record: Record, uuid: UUID) -> bool:
+        """Whether a record begins a trade or belongs to a stored one."""
+        known = "SELECT 1 FROM trade.candidates WHERE uuid = %s"
+        return isinstance(record, TradeCandidate) or bool(
+            self._connection.execute(known, (uuid,)).fetchone()
         )
 
     def _reconnect(self) -> None:

@@ -7,6 +7,7 @@ transaction, so a killed session leaves a whole prefix of its chain.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -137,9 +138,10 @@ class Journal:
         self._writing = self._writer.submit(self._write, batch, head)
 
     def _wait(self) -> None:
-        writing, self._writing = self._writing, None
-        if writing is not None:
-            writing.result()
+        # A batch that failed stays in the way: one after it would leave a hole in the chain.
+        if self._writing is not None:
+            self._writing.result()
+            self._writing = None
 
     def _write(self, batch: dict[str, list[tuple[Any, ...]]], head: tuple[str, int, bytes]) -> None:
         started = time.perf_counter()
@@ -181,7 +183,8 @@ class Journal:
         finally:
             # What a failed session had handed over is still written; then the chain is free.
             self._writer.shutdown()
-            if not self._connection.closed:
+            with contextlib.suppress(psycopg.OperationalError):
+                # A connection that is gone has let go already.
                 self._unlock()
 
     def _move_head(self, cursor: psycopg.Cursor, head: tuple[str, int, bytes]) -> None:
@@ -234,6 +237,7 @@ class Journal:
             self._head_seq = head[0]
             bounds = (uuid7_floor(first), uuid7_floor(last + timedelta(days=1)))
             hashes: dict[int, bytes] = {}
+            found = 0
             for kind in TABLES:
                 query = sql.SQL(
                     "SELECT chain_seq, content_hash FROM trade.{} WHERE chain_id = %s"
@@ -242,9 +246,9 @@ class Journal:
                 if kind.TABLE in _PARTITIONED:
                     query += sql.SQL(" AND uuid >= %s AND uuid < %s")
                     values += bounds
-                hashes.update(self._connection.execute(query, values).fetchall())
-        if sorted(hashes) != list(range(head[0] + 1)):
-            raise ReplayMismatch(
-                f"chain {chain_id}: {head[0] + 1} records expected, {len(hashes)} found"
-            )
+                rows = self._connection.execute(query, values).fetchall()
+                found += len(rows)
+                hashes.update(rows)
+        if found != len(hashes) or sorted(hashes) != list(range(head[0] + 1)):
+            raise ReplayMismatch(f"chain {chain_id}: {head[0] + 1} records expected, {found} found")
         return [hashes[seq] for seq in range(len(hashes))], head[1]

@@ -90,6 +90,10 @@ class HourlyBars:
         """The address of all files of bars, with their names."""
         return parquet.content_address(self._folder, self._paths)
 
+    def span(self) -> tuple[int, int]:
+        """When the first and the last bar closed."""
+        return self._spans[0][0] + HOUR, self._spans[-1][1] + HOUR
+
     def batches(self, start: int, end: int) -> Iterator[MarketBatch]:
         """Bars with ``start <= known_at < end``, by (known_at, symbol), at most 65,536 at a time.
 

@@ -24,6 +24,10 @@ class MarketFeed(Protocol):
         """The address of the market's content: the same address, the same events."""
         ...
 
+    def span(self) -> tuple[int, int]:
+        """When its first and its last event were known, in microseconds since 1970-01-01 UTC."""
+        ...
+
     def batches(self, start: int, end: int) -> Iterator[MarketBatch]:
         """Events with ``start <= known_at < end``, in order.
 

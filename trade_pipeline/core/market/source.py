@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from trade_pipeline.core.errors import BadConfig
+from trade_pipeline.core.errors import BadConfig, BadMarketData
 from trade_pipeline.core.market.bars import HourlyBars
 from trade_pipeline.core.market.feed import MarketFeed
 from trade_pipeline.core.market.simulator import SimulatedMarket, SimulatorConfig
@@ -16,6 +16,21 @@ RECORDED: dict[str, Callable[[Path], MarketFeed]] = {
     "spot-1h": HourlyBars,
 }
 MARKETS = (*RECORDED, "simulated")
+
+
+def market_in(folder: Path) -> str:
+    """The kind of recording that a folder holds.
+
+    Raises:
+        BadMarketData: none that is known.
+    """
+    if (folder / "tape.parquet").is_file():
+        return "uniswap-v2"
+    if (folder / "ohlcv_1h").is_dir():
+        return "spot-1h"
+    raise BadMarketData(
+        f"{folder}: no recording; expected tape.parquet (uniswap-v2) or ohlcv_1h/ (spot-1h)"
+    )
 
 
 def open_market(

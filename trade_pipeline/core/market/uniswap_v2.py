@@ -127,6 +127,10 @@ class UniswapV2Tape:
             paths.append(self._transfers_path)
         return parquet.content_address(self._folder, paths)
 
+    def span(self) -> tuple[int, int]:
+        """The first and the last block's time."""
+        return parquet.time_range(self._tape_path, "timestamp")
+
     def batches(self, start: int, end: int) -> Iterator[MarketBatch]:
         """Events with ``start <= known_at < end``, in order, at most 65,536 at a time."""
         first, last = np.searchsorted(self._tape.time, [start, end])

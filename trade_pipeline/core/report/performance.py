@@ -145,7 +145,8 @@ def _read_trades(connection: psycopg.Connection, session_id: str | None) -> list
         )
         SELECT r.closed_at, r.termination_reason, r.realized_pnl_percent, r.pnl_usd,
                r.time_in_market_seconds, d.liquidity_usd,
-               p.gas, p.entry_gas, p.entry_transactions, p.transactions, p.paid, p.value_in, p.value_out
+               p.gas, p.entry_gas, p.entry_transactions, p.transactions, p.paid,
+               p.value_in, p.value_out
         FROM realised r
         JOIN paid p USING (uuid)
         LEFT JOIN trade.research_docs d USING (uuid)

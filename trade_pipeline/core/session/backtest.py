@@ -19,7 +19,7 @@ from trade_pipeline.core.session.config import TradingConfig
 from trade_pipeline.core.session.engine import Progress, SessionCounts, TradingSession
 from trade_pipeline.core.session.version import code_version
 from trade_pipeline.core.store.artifacts import ArtifactStore, record_artifact
-from trade_pipeline.core.store.database import Database
+from trade_pipeline.core.store.database import Database, loss_reported
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def run_backtest(
         ReplayMismatch: the stored session differs from this replay.
         StoreUnavailable: the database cannot be reached.
     """
-    with database.connect() as connection:
+    with loss_reported(), database.connect() as connection:
         params = record_artifact(
             connection, artifacts, config.canonical(), media_type="application/json"
         )

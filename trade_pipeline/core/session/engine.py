@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trade_pipeline.core.clock import Clock
+from trade_pipeline.core.errors import BadMarketData
 from trade_pipeline.core.execution.venue import Venue
 from trade_pipeline.core.ids import micros, moment_of, trade_uuid
 from trade_pipeline.core.ledger.journal import Journal
@@ -100,12 +101,22 @@ class TradingSession:
         self.counts = SessionCounts()
 
     def run(self) -> SessionCounts:
-        """Run to the end of the range; afterwards everything is in the journal, not yet flushed."""
+        """Run to the end of the range; afterwards everything is in the journal, not yet flushed.
+
+        Raises:
+            BadMarketData: the market has no event in the range, or a wrong one.
+        """
         self._journal.append(self._session)
         for batch in self._feed.batches(self._start - DAY, self._end):
             self._run_batch(batch)
             if self._progress is not None:
                 self._progress(self.counts.events, int(batch.known_at[-1]))
+        if not self.counts.events:
+            first, last = (moment_of(at).isoformat() for at in self._feed.span())
+            raise BadMarketData(
+                f"{self._session.market}: no event between {self._session.range_start} and "
+                f"{self._session.range_end}; this market spans {first} to {last}"
+            )
         self._fire_timers(self._end)
         self._clock.advance(self._end)
         self._trading.end_session(self._end)

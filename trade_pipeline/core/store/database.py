@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, get_args
@@ -17,6 +18,18 @@ from trade_pipeline.core.store.server import EmbeddedPostgres, ServerError
 
 Role = Literal["trade_writer", "trade_reader", "trade_admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
+
+
+@contextmanager
+def loss_reported() -> Iterator[None]:
+    """Raises StoreUnavailable where the connection is lost within the block."""
+    try:
+        yield
+    except psycopg.OperationalError as error:
+        raise StoreUnavailable(
+            f"the database went away ({str(error).strip()}); run this again: what is stored stays "
+            "and the rest follows"
+        ) from error
 
 
 class Database:

@@ -95,6 +95,10 @@ class SimulatedMarket:
         }
         return address_of(canonical_bytes(content))
 
+    def span(self) -> tuple[int, int]:
+        """From the first possible birth to the end."""
+        return self._first, self.end
+
     def batches(self, start: int, end: int) -> Iterator[MarketBatch]:
         """Events with ``start <= known_at < end``, in order, at most 65,536 at a time.
 
