@@ -1,3 +1,4 @@
+# make demo [UI=0] [DATA=folder of a recording], make test, make reliability, make benchmark
 PYTHON ?= python3
 BIN := .venv/bin
 UI ?= 1
@@ -26,7 +27,7 @@ reliability: .venv/installed
 	TRADE_PIPELINE_TEST_KILLS=50 $(BIN)/python -m pytest -m reliability -s
 
 benchmark: .venv/installed
-	$(BIN)/python benchmarks/session.py
+	$(BIN)/python benchmarks/session.py $(if $(DATA),--market uniswap-v2 --data "$(DATA)")
 
 lock:
 	$(LOCK) -o requirements.lock

@@ -138,7 +138,7 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Run the main job in Dagster and show what came of it, in the terminal and in the UI."""
-    from trade_pipeline.defs.demo import run_demo
+    from trade_pipeline.cli.demo import run_demo
 
     settings = read_settings()
     facts = run_demo(settings, data=data, seed=seed)

@@ -47,16 +47,22 @@ class BarVenue:
     def execute(
         self, order: Order, state: TokenState, at: int, rules: TradeRules
     ) -> Fill | Refusal | None:
-        resting = order.trigger_price is not None and order.fills == 0
-        price = order.trigger_price if resting and order.trigger_price else state.open_usd
-        # A bar that opened at the order's moment gives its open; a resting order fills inside it.
+        # Only the bar that touched a resting order fills it at its trigger; what that bar left, like
+        # any order at the market, gets the opens of later bars, a bar that opens too early excepted.
+        resting = order.trigger_price is not None and order.fills == order.waited == 0
         moment = at if resting else at - HOUR
+        if moment < order.submitted_at:
+            return None
+        refusal = Refusal(at, "not enough volume within the patience")
+        if order.leg == "entry" and order.waited >= self._config.patience_bars:
+            return refusal
+        price = order.trigger_price if resting and order.trigger_price else state.open_usd
         capacity = self._config.max_participation * state.volume_usd
         fill = self._fill(order, price, capacity, state.volume_usd, moment)
-        if fill is None:
+        if fill is None or not fill.complete:
             order.waited += 1
-            if order.leg == "entry" and order.waited >= self._config.patience_bars:
-                return Refusal(at, "no volume within the patience")
+        if fill is None and order.leg == "entry" and order.waited >= self._config.patience_bars:
+            return refusal
         return fill
 
     def liquidate(

@@ -17,7 +17,7 @@ def to_micros(usd: float) -> int:
 
 
 def to_usd(micros: int) -> float:
-    """Millionths as USD; exact for every amount below 9 billion USD."""
+    """Millionths as USD; exact for every amount below 2 billion USD."""
     return micros / MICRO
 
 
@@ -33,6 +33,7 @@ class Position:
         liquidity_usd: of the pool at the entry; ``removed_usd``: taken out since.
         worst, best: extremes of the executable value as a fraction of ``value_in``, less one.
         attempts: exit orders so far.
+        retry_at: when a failed sale may be tried again.
     """
 
     uuid: UUID
@@ -52,6 +53,7 @@ class Position:
     exit_order: Order | None = None
     exit_reason: TerminationReason | None = None
     attempts: int = 0
+    retry_at: int = 0
     exit_impact: float = 0.0
 
     @property

@@ -91,6 +91,9 @@ class Trading:
         """A token with a position or an order has a new event."""
         position = self.book.positions[token]
         state = self._state(token)
+        if state.liquidity_change_usd < 0:
+            # Also what is removed while the entry is on its way.
+            position.removed_usd -= state.liquidity_change_usd
         if position.entry_order is not None and position.entry_order.due_at is None:
             self._work(position, position.entry_order, state, at)
         elif position.exit_order is not None and position.exit_order.due_at is None:
@@ -108,7 +111,8 @@ class Trading:
                 self._work(position, order, self._state(token), at)
                 return
         if position.exit_reason is not None:
-            if position.exit_order is None:
+            # A timer of the longest hold, or of the token's trade before, is no retry.
+            if position.exit_order is None and at >= position.retry_at:
                 self._send_exit(position, self._state(token), at)
         elif position.bought and at >= position.opened_at + self._max_hold:
             self._exit(position, TerminationReason.MAX_HOLD, self._state(token), at)
@@ -140,8 +144,6 @@ class Trading:
 
     def _watch(self, position: Position, state: TokenState, at: int) -> None:
         """Follow an open position and begin its exit when a barrier or an alarm is reached."""
-        if state.liquidity_change_usd < 0:
-            position.removed_usd -= state.liquidity_change_usd
         if state.known_at > position.opened_at:
             self._follow_extremes(position, state)
         drop = self._exits.rug_liquidity_drop * position.liquidity_usd
@@ -223,7 +225,8 @@ class Trading:
             if position.attempts >= self._exits.sell_attempts:
                 self._close(position, at, written_off=True)
             else:
-                self._wake(at + int(self._exits.retry_minutes * HOUR / 60), position.token)
+                position.retry_at = at + int(self._exits.retry_minutes * HOUR / 60)
+                self._wake(position.retry_at, position.token)
 
     def _entry_filled(self, position: Position, order: Order, fill: Fill) -> None:
         first = position.bought == 0.0
@@ -235,7 +238,6 @@ class Trading:
             position.entry_order = None
         else:
             order.stake_usd -= fill.value_usd
-            order.waited = 0
 
     def _entry_refused(self, position: Position, order: Order, refusal: Refusal) -> None:
         self.book.book_refusal(position, "entry", refusal)
@@ -306,8 +308,9 @@ class Trading:
         )
 
     def _filled(self, order: Order, fill: Fill) -> None:
-        worse = fill.price / order.decision_price - 1.0
         buying = order.leg == "entry"
+        # An emptied pool had no price when its exit was decided.
+        worse = fill.price / order.decision_price - 1.0 if order.decision_price > 0 else None
         self._journal.append(
             ExecutionRecord(
                 uuid=order.uuid,
@@ -315,7 +318,7 @@ class Trading:
                 entry_price=fill.price if buying else None,
                 exit_price=None if buying else fill.price,
                 size=fill.tokens,
-                slippage=worse if buying else -worse,
+                slippage=worse if buying or worse is None else -worse,
                 latency_metrics={"latency_ms": max(0, fill.at - order.submitted_at) / 1_000},
                 leg=order.leg,
                 event=OrderEvent.FILLED if fill.complete else OrderEvent.PARTLY_FILLED,

@@ -1,0 +1,17 @@
+"""What Dagster loads.  No logic and no heavy import here: a run starts with loading this."""
+
+import dagster as dg
+
+from trade_pipeline.defs.checks import record_integrity, record_ranges
+from trade_pipeline.defs.jobs import backtest_job
+from trade_pipeline.defs.report import performance_report
+from trade_pipeline.defs.resources import TradeStore, no_progress
+from trade_pipeline.defs.trades import backtest_session, market_events
+
+defs = dg.Definitions(
+    assets=[market_events, backtest_session, performance_report],
+    asset_checks=[record_integrity, record_ranges],
+    jobs=[backtest_job],
+    resources={"store": TradeStore(), "progress": no_progress},
+    executor=dg.in_process_executor,
+)

@@ -1,0 +1,190 @@
+"""Blocking checks of the records: what comes after them in the same run does not start on a failure.
+
+They look at every stored session, so that a later run cannot hide what is wrong with an earlier one.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import psycopg
+
+from trade_pipeline.core.records import FILLS, OrderEvent
+from trade_pipeline.core.report.integrity import (
+    Check,
+    Violation,
+    candidates_without_research,
+    cash_that_does_not_add_up,
+    entries_without_end,
+    records_from_the_future,
+    sessions_being_written,
+    trades_without_one_outcome,
+)
+from trade_pipeline.defs.markdown import markdown_table
+from trade_pipeline.defs.report import session_of_run
+from trade_pipeline.defs.resources import TradeStore
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_SHOWN = 50
+_SAMPLE_ROWS = 10_000
+
+# Check, its asset, what it asks, and who answers.
+_CHECKS: tuple[tuple[str, str, str, Check], ...] = (
+    (
+        "every_candidate_has_research", "research_documents",
+        "The research behind every decision is stored.", candidates_without_research,
+    ),
+    (
+        "nothing_from_the_future", "trade_candidates",
+        "Research was known at the decision; orders and outcomes come after it.",
+        records_from_the_future,
+    ),
+    (
+        "every_entry_ends", "trade_executions",
+        "Every entry is filled, rejected or cancelled; closed trades have their fills.",
+        entries_without_end,
+    ),
+    (
+        "one_outcome_per_closed_trade", "trade_outcomes",
+        "Every filled trade has one realised outcome, its revisions without gap.",
+        trades_without_one_outcome,
+    ),
+    (
+        "cash_adds_up", "trade_outcomes",
+        "Profit and loss of every trade, day and session follows from fills and costs to the cent.",
+        cash_that_does_not_add_up,
+    ),
+)  # fmt: skip
+
+
+@dg.multi_asset_check(
+    name="record_integrity",
+    specs=[
+        dg.AssetCheckSpec(name, asset=asset, description=description, blocking=True)
+        for name, asset, description, _ in _CHECKS
+    ],
+)
+def record_integrity(store: TradeStore) -> Iterator[dg.AssetCheckResult]:
+    """Ask the whole store the questions of `trade_pipeline.core.report.integrity`."""
+    with (
+        store.open() as opened,
+        opened.database.connect("trade_reader", autocommit=True) as connection,
+    ):
+        sessions = _count_sessions(connection)
+        being_written = len(sessions_being_written(connection))
+        for name, asset, _, check in _CHECKS:
+            yield _result(name, asset, check(connection), sessions, being_written)
+
+
+def _count_sessions(connection: psycopg.Connection) -> int:
+    row = connection.execute("SELECT count(*) FROM trade.sessions").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _result(
+    name: str, asset: str, found: list[Violation], sessions: int, being_written: int
+) -> dg.AssetCheckResult:
+    bad_sessions = sorted({v.session_id for v in found})
+    metadata: dict[str, Any] = {
+        "sessions": sessions,
+        "sessions_being_written": being_written,
+        "failing_sessions": len(bad_sessions),
+    }
+    description = f"{sessions} sessions hold together"
+    if found:
+        first = found[0]
+        description = (
+            f"{len(bad_sessions)} of {sessions} sessions fail, first session {first.session_id} "
+            f"on {first.day}: {first.what}"
+        )
+        rows = [(v.session_id, v.day, v.what) for v in found[:_SHOWN]]
+        if len(found) > _SHOWN:
+            rows.append((f"... and {len(found) - _SHOWN} more", "", ""))  # type: ignore[arg-type]
+        metadata["violations"] = dg.MetadataValue.md(
+            markdown_table(["session", "UTC day", "what"], rows)
+        )
+    return dg.AssetCheckResult(
+        check_name=name,
+        asset_key=asset,
+        passed=not found,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=description,
+        metadata=metadata,
+    )
+
+
+@dg.asset_check(
+    asset="trade_executions",
+    blocking=True,
+    description="Prices, sizes, costs and names of the newest order events lie in their ranges.",
+)
+def record_ranges(context: dg.AssetCheckExecutionContext, store: TradeStore) -> dg.AssetCheckResult:
+    """A Great Expectations suite over the newest order events of this run's session."""
+    with store.open() as opened, opened.database.connect("trade_reader") as connection:
+        session = session_of_run(connection, context.run.run_id)
+        frame = newest_executions(connection, session)
+    failed = failed_expectations(frame)
+    return dg.AssetCheckResult(
+        passed=not failed,
+        # Whatever the suite says of a failure: an open gate must be somebody's decision.
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=f"session {session}: "
+        + ("; ".join(failed) or f"{len(frame)} order events in range"),
+        metadata={"session_id": session, "rows": len(frame), "failed_expectations": len(failed)},
+    )
+
+
+def newest_executions(connection: psycopg.Connection, session_id: str) -> "pd.DataFrame":
+    """The newest order events of a session, a bounded number of them."""
+    import pandas as pd
+
+    columns = ("uuid", "event", "leg", "price", "size", "value_usd", "fees_usd")
+    rows = connection.execute(
+        "SELECT uuid::text, event, leg, price, size, value_usd, fees_usd FROM trade.executions "
+        "WHERE chain_id = %s ORDER BY chain_seq DESC LIMIT %s",
+        (session_id, _SAMPLE_ROWS),
+    ).fetchall()
+    numbers = dict.fromkeys(columns[3:], "float64")
+    return pd.DataFrame(rows, columns=list(columns)).astype(numbers)
+
+
+def failed_expectations(executions: "pd.DataFrame") -> list[str]:
+    """What a suite of range expectations says about order events, one text a failure."""
+    import great_expectations as gx
+    import great_expectations.expectations as expect
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}
+    orders = [
+        expect.ExpectColumnValuesToBeInSet(column="event", value_set=[e.value for e in OrderEvent]),
+        expect.ExpectColumnValuesToBeInSet(column="leg", value_set=["entry", "exit"]),
+        expect.ExpectColumnValuesToNotBeNull(column="size"),
+        expect.ExpectColumnValuesToBeBetween(column="size", min_value=0),
+        expect.ExpectColumnValuesToNotBeNull(column="fees_usd"),
+        expect.ExpectColumnValuesToBeBetween(column="fees_usd", min_value=0),
+    ]
+    fills = [
+        expect.ExpectColumnValuesToNotBeNull(column="price"),
+        expect.ExpectColumnValuesToBeBetween(column="price", min_value=0, strict_min=True),
+        expect.ExpectColumnValuesToBeBetween(column="size", min_value=0, strict_min=True),
+        expect.ExpectColumnValuesToNotBeNull(column="value_usd"),
+    ]
+    filled = executions["event"].isin([event.value for event in FILLS])
+    failed = []
+    for name, frame, suite in (
+        ("order events", executions, orders),
+        ("fills", executions[filled], fills),
+    ):
+        result = context.data_sources.pandas_default.read_dataframe(frame).validate(
+            gx.ExpectationSuite(name=name, expectations=suite), result_format="SUMMARY"
+        )
+        failed += [
+            f"{name}: {one.expectation_config.type} of {one.expectation_config.kwargs['column']} "
+            f"fails for {one.result.get('unexpected_count', 'all')} rows"
+            for one in result.results
+            if not one.success
+        ]
+    return failed

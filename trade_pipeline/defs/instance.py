@@ -1,0 +1,164 @@
+"""Dagster's instance: its home, its storage, and a run of the backtest job in this process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from trade_pipeline.core.session.engine import Progress
+from trade_pipeline.core.store.server import EmbeddedPostgres
+from trade_pipeline.defs.resources import no_progress
+from trade_pipeline.settings import Settings
+
+DAGSTER_URL = "TRADE_PIPELINE_DAGSTER_URL"
+_RANGE_TAG = "dagster/asset_partition_range_"
+
+
+@dataclass(frozen=True, slots=True)
+class JobRun:
+    """A finished run of the backtest job.
+
+    Attributes:
+        session_id: None when the run failed before the session was stored.
+        failures: why it failed, one message a failed step; empty when it succeeded.
+    """
+
+    run_id: str
+    session_id: str | None
+    failures: tuple[str, ...]
+
+    @property
+    def success(self) -> bool:
+        return not self.failures
+
+
+def project_file(name: str) -> Path:
+    """A file of the project: inside an installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    packaged = package / name
+    return packaged if packaged.is_file() else package.parent / name
+
+
+@contextmanager
+def dagster_server(settings: Settings) -> Iterator[EmbeddedPostgres | None]:
+    """The embedded server that keeps Dagster's storage; None when the environment names another."""
+    if os.environ.get(DAGSTER_URL):
+        yield None
+        return
+    with EmbeddedPostgres(settings.home / "postgres") as server:
+        yield server
+
+
+def dagster_environment(settings: Settings, server: EmbeddedPostgres | None) -> dict[str, str]:
+    """What every process of Dagster needs in its environment; makes DAGSTER_HOME."""
+    home = settings.home.resolve()
+    dagster_home = home / "dagster"
+    dagster_home.mkdir(parents=True, exist_ok=True)
+    new = dagster_home / f".dagster.yaml.{os.getpid()}"
+    new.write_bytes(project_file("dagster.yaml").read_bytes())
+    new.replace(dagster_home / "dagster.yaml")
+    environment = {"TRADE_PIPELINE_HOME": str(home), "DAGSTER_HOME": str(dagster_home)}
+    if server is not None:
+        environment[DAGSTER_URL] = server.url("dagster", "dagster", "postgresql+psycopg2")
+    if settings.database_url is not None:
+        environment["TRADE_PIPELINE_DATABASE_URL"] = settings.database_url.get_secret_value()
+    if settings.artifacts_url is not None:
+        environment["TRADE_PIPELINE_ARTIFACTS_URL"] = settings.artifacts_url
+    return environment
+
+
+@contextmanager
+def dagster_instance(
+    settings: Settings, server: EmbeddedPostgres | None
+) -> Iterator[dg.DagsterInstance]:
+    """Dagster's instance for this process; ``server`` keeps its storage (None: see DAGSTER_URL)."""
+    with _environment(dagster_environment(settings, server)), dg.DagsterInstance.get() as instance:
+        yield instance
+
+
+def run_backtest_job(
+    settings: Settings,
+    *,
+    first: date,
+    last: date,
+    market: str = "simulated",
+    data: Path | None = None,
+    seed: int = 7,
+    experiment: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    progress: Progress = no_progress,
+    instance: dg.DagsterInstance | None = None,
+) -> JobRun:
+    """Run the backtest job over the days ``first`` to ``last`` (both included) in this process.
+
+    The UI shows the run as any other.  A failure is in the result and is not raised.
+
+    Args:
+        progress: called with (events so far, market time in microseconds).
+        instance: an open instance whose environment is set; unset: that of the settings.
+    """
+    from trade_pipeline.definitions import defs
+
+    asset_config = {
+        "market": market,
+        "data": None if data is None else str(data.resolve()),
+        "seed": seed,
+        "experiment": experiment,
+        "config": dict(config or {}),
+    }
+    with dagster_server(settings) if instance is None else nullcontext() as server:
+        opened = dagster_instance(settings, server) if instance is None else nullcontext(instance)
+        with opened as used:
+            result = defs.resolve_job_def("backtest_job").execute_in_process(
+                instance=used,
+                run_config={
+                    "ops": {"backtest_session": {"config": asset_config}},
+                    "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+                },
+                tags={
+                    f"{_RANGE_TAG}start": first.isoformat(),
+                    f"{_RANGE_TAG}end": last.isoformat(),
+                },
+                resources={"progress": progress},
+                raise_on_error=False,
+            )
+            return _job_run(result)
+
+
+def _job_run(result: dg.ExecuteInProcessResult) -> JobRun:
+    session = None
+    failures = []
+    for event in result.all_events:
+        if event.is_step_materialization and session is None:
+            found = event.step_materialization_data.materialization.metadata.get("session_id")
+            session = None if found is None else str(found.value)
+        elif event.is_step_failure:
+            data = event.step_failure_data
+            told = data.user_failure_data
+            failures.append(
+                told.description if told and told.description else str(data.error_display_string)
+            )
+    if not result.success and not failures:
+        failures.append("the run failed: see its page in the UI")
+    return JobRun(result.run_id, session, tuple(failures))
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

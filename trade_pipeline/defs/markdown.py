@@ -1,0 +1,38 @@
+"""Tables in markdown, as the UI shows them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table, numbers to the right."""
+    body = [[_cell(value) for value in row] for row in rows]
+    if not body:
+        return "_none_"
+    lines = [head, ["---", *("---:" for _ in head[1:])], *body]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def records_table(rows: Sequence[Mapping[str, object]]) -> str:
+    """A table of rows that all have the same keys."""
+    if not rows:
+        return "_none_"
+    return markdown_table(
+        [
+            name.replace("_usd", " (USD)").replace("_pct", " (%)").replace("_", " ")
+            for name in rows[0]
+        ],
+        [list(row.values()) for row in rows],
+    )
+
+
+def _cell(value: object) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "-"
+    if isinstance(value, float):
+        return f"{value:,.2f}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return str(value).replace("|", "\\|").replace("\n", " ")

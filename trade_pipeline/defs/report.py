@@ -1,0 +1,86 @@
+"""The report of a session: figures, tables and pictures."""
+
+import base64
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+import psycopg
+
+from trade_pipeline.core.errors import BadConfig
+from trade_pipeline.core.report.performance import session_report
+from trade_pipeline.core.report.pictures import equity_png, returns_png
+from trade_pipeline.defs.markdown import markdown_table, records_table
+from trade_pipeline.defs.resources import TradeStore
+from trade_pipeline.defs.trades import KINDS, OWNERS
+
+_FIGURES = (
+    "trades", "win_rate", "mean_return_pct", "median_return_pct", "total_pnl_usd",
+    "max_drawdown_pct", "max_drawdown_usd",
+)  # fmt: skip
+_TABLES = ("by_reason", "by_liquidity", "stop_by_liquidity", "by_gas", "candidates")
+
+
+@dg.asset(
+    group_name="outcome",
+    deps=["trade_executions", "trade_outcomes"],
+    owners=OWNERS,
+    kinds=KINDS,
+    tags={"layer": "report"},
+)
+def performance_report(
+    context: dg.AssetExecutionContext, store: TradeStore
+) -> dg.MaterializeResult[Any]:
+    """How the session of this run did (on its own: the newest session), read from the records."""
+    with store.open() as opened, opened.database.connect("trade_reader") as connection:
+        report = session_report(connection, session_of_run(connection, context.run_id))
+    return dg.MaterializeResult(metadata=report_metadata(report))
+
+
+def session_of_run(connection: psycopg.Connection, run_id: str) -> str:
+    """The session that a Dagster run made or replayed, or else the newest of all backtests.
+
+    Raises:
+        BadConfig: no session is stored.
+    """
+    row = connection.execute(
+        """
+        SELECT s.session_id
+        FROM trade.sessions s LEFT JOIN trade.session_runs r USING (session_id)
+        WHERE s.mode = 'backtest'
+        ORDER BY (r.dagster_run_id = %s) IS TRUE DESC,
+                 coalesce(r.recorded_at, s.recorded_at) DESC
+        LIMIT 1
+        """,
+        (run_id,),
+    ).fetchone()
+    if row is None:
+        raise BadConfig("no session is stored: materialise trade_outcomes for some days first")
+    return str(row[0])
+
+
+def report_metadata(report: Mapping[str, Any]) -> dict[str, dg.MetadataValue[Any]]:
+    """A report as the UI shows it."""
+    figures = {name: report.get(name) for name in _FIGURES}
+    return {
+        "session_id": dg.MetadataValue.text(report["session_id"]),
+        "market": dg.MetadataValue.text(report["market"]),
+        "range": dg.MetadataValue.text(" to ".join(map(str, report["range"]))),
+        **{
+            name: dg.MetadataValue.int(value)
+            if isinstance(value, int)
+            else dg.MetadataValue.float(float(value))
+            for name, value in figures.items()
+            if value is not None and math.isfinite(value)
+        },
+        "equity": _picture("equity curve", equity_png(report)),
+        "returns": _picture("histogram of returns", returns_png(report)),
+        **{name: dg.MetadataValue.md(records_table(report[name])) for name in _TABLES},
+        "costs": dg.MetadataValue.md(markdown_table(["cost", "USD"], report["costs"].items())),
+    }
+
+
+def _picture(name: str, png: bytes) -> dg.MarkdownMetadataValue:
+    data = base64.b64encode(png).decode()
+    return dg.MetadataValue.md(f"![{name}](data:image/png;base64,{data})")
