@@ -10,7 +10,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trade_pipeline.core.tracking import TradeTrackingSystem
     from trade_pipeline.core.records import (
         ExecutionRecord,
         ResearchDocument,
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
         TradeOutcome,
     )
     from trade_pipeline.core.scanner import HighVolatilityLowCapStrategy
+    from trade_pipeline.core.tracking import TradeTrackingSystem
 
 __all__ = [
     "ExecutionRecord",

@@ -8,13 +8,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, ClassVar, Protocol, TypeGuard
+from typing import Any, ClassVar, Protocol
 from uuid import UUID
 
-from trade_pipeline.core.errors import InvalidConfidence, InvalidPrice, InvalidRecord, NaiveDatetime
+from trade_pipeline.core.errors import InvalidRecord
+from trade_pipeline.core.validation import (
+    require_confidence,
+    require_count,
+    require_facts,
+    require_member,
+    require_moment,
+    require_number,
+    require_price,
+    require_scores,
+    require_text,
+    require_text_or_none,
+    require_uuid,
+    require_value,
+)
 
 
 class TerminationReason(StrEnum):
@@ -50,92 +64,6 @@ class Record(Protocol):
     KEY: ClassVar[tuple[str, ...]]
 
     def row(self) -> tuple[Any, ...]: ...
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    """Whether it is a finite number that has canonical bytes."""
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63
-
-
-def _number(name: str, value: object, low: float = -math.inf, high: float = math.inf) -> None:
-    if value is None:
-        return
-    if not _is_number(value) or not low <= value <= high:
-        bounds = "" if low == -math.inf else f" of at least {low:g}"
-        bounds = f" in {low:g}..{high:g}" if high != math.inf else bounds
-        raise InvalidRecord(name, value, f"a finite number{bounds}")
-
-
-def _count(name: str, value: object, high: int = (1 << 31) - 1) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= high:
-        raise InvalidRecord(name, value, f"a whole number in 0..{high}")
-
-
-def _price(name: str, value: object) -> None:
-    if not _is_number(value) or value <= 0:
-        raise InvalidPrice(name, value, "a finite positive price")
-
-
-def _confidence(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise InvalidConfidence(name, value, "a number in 0..1")
-
-
-def _moment(name: str, value: object) -> None:
-    if value is None:
-        return
-    if not isinstance(value, datetime):
-        raise InvalidRecord(name, value, "a datetime with a time zone")
-    if value.utcoffset() is None:
-        raise NaiveDatetime(name, value, "a datetime with a time zone")
-
-
-def _is_text(value: object) -> TypeGuard[str]:
-    """Whether PostgreSQL can hold it: no NUL, and no half of a surrogate pair."""
-    if not isinstance(value, str) or "\0" in value:
-        return False
-    return value.isascii() or not any("\ud800" <= c <= "\udfff" for c in value)
-
-
-def _text(name: str, value: object) -> None:
-    if not _is_text(value) or not value:
-        raise InvalidRecord(name, value, "a text that is not empty and holds no NUL")
-
-
-def _text_or_none(name: str, value: object) -> None:
-    if value is not None and not _is_text(value):
-        raise InvalidRecord(name, value, "a text that holds no NUL")
-
-
-def _uuid(value: object) -> None:
-    if not isinstance(value, UUID):
-        raise InvalidRecord("uuid", value, "a UUID")
-
-
-def _scores(name: str, value: object) -> None:
-    if not isinstance(value, Mapping):
-        raise InvalidRecord(name, value, "a mapping from name to score")
-    for key, score in value.items():
-        _text(f"{name} key", key)
-        _number(f"{name}[{key}]", score)
-
-
-def _facts(name: str, value: object) -> None:
-    if not isinstance(value, Mapping):
-        raise InvalidRecord(name, value, "a mapping from name to fact")
-    for key, fact in value.items():
-        _text(f"{name} key", key)
-        if isinstance(fact, str):
-            _text_or_none(f"{name}[{key}]", fact)
-        elif not isinstance(fact, bool):
-            _number(f"{name}[{key}]", fact)
-
-
-def _member(kind: type[StrEnum], name: str, value: object) -> None:
-    if not isinstance(value, kind):
-        raise InvalidRecord(name, value, "one of " + ", ".join(kind))
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,12 +107,12 @@ class TradeCandidate:
     feature_hash: str | None = None
 
     def __post_init__(self) -> None:
-        _uuid(self.uuid)
+        require_uuid(self.uuid)
         for name in ("instrument", "model_version", "params_ptr", "created_by", "reason"):
-            _text(name, getattr(self, name))
-        _moment("decided_at", self.decided_at)
-        _confidence("confidence", self.confidence)
-        _number("stake_usd", self.stake_usd, 0)
+            require_text(name, getattr(self, name))
+        require_moment("decided_at", self.decided_at)
+        require_confidence("confidence", self.confidence)
+        require_number("stake_usd", self.stake_usd, 0)
         if self.decision not in ("enter", "skip"):
             raise InvalidRecord("decision", self.decision, "enter or skip")
 
@@ -239,22 +167,22 @@ class ResearchDocument:
     raw_answers: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        _uuid(self.uuid)
-        _text_or_none("contract_address", self.contract_address)
-        _number("initial_market_cap", self.initial_market_cap, 0)
+        require_uuid(self.uuid)
+        require_text_or_none("contract_address", self.contract_address)
+        require_number("initial_market_cap", self.initial_market_cap, 0)
         if self.price_usd is not None:
-            _price("price_usd", self.price_usd)
-        _number("liquidity_usd", self.liquidity_usd, 0)
-        _number("volume_24h_usd", self.volume_24h_usd, 0)
+            require_price("price_usd", self.price_usd)
+        require_number("liquidity_usd", self.liquidity_usd, 0)
+        require_number("volume_24h_usd", self.volume_24h_usd, 0)
         if self.holders is not None:
-            _count("holders", self.holders, (1 << 63) - 1)
-        _moment("known_at", self.known_at)
-        _number("rug_risk", self.rug_risk, 0, 1)
-        _number("sentiment", self.sentiment, 0, 1)
-        _scores("rugpull_heuristic_scores", self.rugpull_heuristic_scores)
-        _scores("social_sentiment_scores", self.social_sentiment_scores)
-        _text("trade_rationale", self.trade_rationale)
-        _facts("facts", self.facts)
+            require_count("holders", self.holders, (1 << 63) - 1)
+        require_moment("known_at", self.known_at)
+        require_number("rug_risk", self.rug_risk, 0, 1)
+        require_number("sentiment", self.sentiment, 0, 1)
+        require_scores("rugpull_heuristic_scores", self.rugpull_heuristic_scores)
+        require_scores("social_sentiment_scores", self.social_sentiment_scores)
+        require_text("trade_rationale", self.trade_rationale)
+        require_facts("facts", self.facts)
 
     def row(self) -> tuple[Any, ...]:
         return (
@@ -305,30 +233,30 @@ class ExecutionRecord:
     note: str | None = None
 
     def __post_init__(self) -> None:
-        _uuid(self.uuid)
-        _text("order_id", self.order_id)
-        _member(OrderEvent, "event", self.event)
+        require_uuid(self.uuid)
+        require_text("order_id", self.order_id)
+        require_member(OrderEvent, "event", self.event)
         if self.leg not in ("entry", "exit"):
             raise InvalidRecord("leg", self.leg, "entry or exit")
         given = f"{self.leg}_price"
         if self.event in FILLS or getattr(self, given) is not None:
-            _price(given, getattr(self, given))
+            require_price(given, getattr(self, given))
         other = "exit_price" if self.leg == "entry" else "entry_price"
         if getattr(self, other) is not None:
             raise InvalidRecord(
                 other, getattr(self, other), f"nothing, for an order of the {self.leg}"
             )
-        _number("size", self.size, 0)
+        require_number("size", self.size, 0)
         if self.event in FILLS and not self.size > 0:
             raise InvalidRecord("size", self.size, "a positive size of a fill")
-        _number("slippage", self.slippage)
-        _number("value_usd", self.value_usd, 0)
-        _count("sequence", self.sequence)
-        _moment("occurred_at", self.occurred_at)
-        _scores("latency_metrics", self.latency_metrics)
-        _scores("costs_usd", self.costs_usd)
-        _scores("inside_usd", self.inside_usd)
-        _text_or_none("note", self.note)
+        require_number("slippage", self.slippage)
+        require_number("value_usd", self.value_usd, 0)
+        require_count("sequence", self.sequence)
+        require_moment("occurred_at", self.occurred_at)
+        require_scores("latency_metrics", self.latency_metrics)
+        require_scores("costs_usd", self.costs_usd)
+        require_scores("inside_usd", self.inside_usd)
+        require_text_or_none("note", self.note)
 
     @property
     def price(self) -> float | None:
@@ -383,19 +311,19 @@ class TradeOutcome:
     written_off: bool = False
 
     def __post_init__(self) -> None:
-        _uuid(self.uuid)
-        _required("realized_pnl_percent", self.realized_pnl_percent)
-        _number("realized_pnl_percent", self.realized_pnl_percent)
-        _required("time_in_market_seconds", self.time_in_market_seconds)
-        _number("time_in_market_seconds", self.time_in_market_seconds, 0)
-        _member(TerminationReason, "termination_reason", self.termination_reason)
+        require_uuid(self.uuid)
+        require_value("realized_pnl_percent", self.realized_pnl_percent)
+        require_number("realized_pnl_percent", self.realized_pnl_percent)
+        require_value("time_in_market_seconds", self.time_in_market_seconds)
+        require_number("time_in_market_seconds", self.time_in_market_seconds, 0)
+        require_member(TerminationReason, "termination_reason", self.termination_reason)
         if self.kind not in ("realised", "shadow"):
             raise InvalidRecord("kind", self.kind, "realised or shadow")
-        _count("revision", self.revision)
-        _moment("closed_at", self.closed_at)
+        require_count("revision", self.revision)
+        require_moment("closed_at", self.closed_at)
         for name in ("pnl_usd", "worst_percent", "best_percent", "exit_impact"):
-            _number(name, getattr(self, name))
-        _number("fees_usd", self.fees_usd, 0)
+            require_number(name, getattr(self, name))
+        require_number("fees_usd", self.fees_usd, 0)
 
     def row(self) -> tuple[Any, ...]:
         return (
@@ -403,11 +331,6 @@ class TradeOutcome:
             self.pnl_usd, self.time_in_market_seconds, self.termination_reason.value,
             self.worst_percent, self.best_percent, self.fees_usd, self.exit_impact,
         )  # fmt: skip
-
-
-def _required(name: str, value: object) -> None:
-    if value is None:
-        raise InvalidRecord(name, value, "a finite number")
 
 
 class _PlainRow:
@@ -474,7 +397,7 @@ class Experiment(_PlainRow):
     description: str = ""
 
     def __post_init__(self) -> None:
-        _text("experiment", self.experiment)
+        require_text("experiment", self.experiment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -487,8 +410,3 @@ class ExperimentSession(_PlainRow):
 
     experiment: str
     session_id: str
-
-
-def as_document(record: Record) -> dict[str, Any]:
-    """A record's fields by name."""
-    return {f.name: getattr(record, f.name) for f in fields(record)}  # type: ignore[arg-type]

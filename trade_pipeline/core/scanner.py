@@ -14,6 +14,7 @@ from trade_pipeline.core.market.history import MarketHistory
 from trade_pipeline.core.market.simulator import SimulatedMarket, SimulatorConfig
 from trade_pipeline.core.records import TradeCandidate
 from trade_pipeline.core.session.config import TradingConfig
+from trade_pipeline.core.session.engine import CREATED_BY, WARM_UP
 from trade_pipeline.core.strategy.confidence import HEURISTIC_VERSION
 from trade_pipeline.core.strategy.config import StrategyConfig
 from trade_pipeline.core.strategy.decision import Decision, decide
@@ -93,7 +94,7 @@ class HighVolatilityLowCapStrategy:
         history = MarketHistory(len(feed.instruments))
         evaluator = Evaluator(strategy, feed, history)
         newest: dict[int, tuple[int, int, float]] = {}
-        for batch in feed.batches(at - 2 * DAY, at):
+        for batch in feed.batches(at - WARM_UP, at):
             upto = history.extend(batch).tolist()
             codes = universe_codes(batch, strategy.universe).tolist()
             for row, token in enumerate(batch.token.tolist()):
@@ -132,7 +133,7 @@ class HighVolatilityLowCapStrategy:
             model_version=HEURISTIC_VERSION,
             confidence=opportunity.confidence,
             params_ptr=self._params_ptr,
-            created_by="high_volatility_low_cap",
+            created_by=CREATED_BY,
             decision=verb,
             reason=decision.reason,
             stake_usd=decision.stake_usd,

@@ -118,4 +118,4 @@ def test_a_sessions_id_depends_on_every_determinant_and_not_on_their_order() -> 
 def test_moments_survive_as_microseconds_exactly(moment: datetime) -> None:
     if not datetime(1, 1, 2, tzinfo=UTC) < moment < datetime(9999, 12, 30, tzinfo=UTC):
         return
-    assert ids.moment_of(ids.micros(moment)) == moment
+    assert ids.moment_of(ids.micros(moment)) == moment.astimezone(UTC)

@@ -95,6 +95,9 @@ class AmmVenue:
             return Touch("target")
         return None
 
+    def affordable_usd(self, cash_usd: float) -> float:
+        return max(0.0, cash_usd - self._config.gas_usd)
+
     def impact_capacity_usd(self, state: TokenState, max_impact: float) -> float | None:
         # The mean price paid exceeds the spot price by dx / x, so that is the stake's bound.
         return max_impact * state.reserve_quote * state.quote_usd

@@ -47,8 +47,8 @@ class BarVenue:
     def execute(
         self, order: Order, state: TokenState, at: int, rules: TradeRules
     ) -> Fill | Refusal | None:
-        # Only the bar that touched a resting order fills it at its trigger; what that bar left, like
-        # any order at the market, gets the opens of later bars, a bar that opens too early excepted.
+        # Only the bar that touched a resting order fills it at its trigger.  What that bar left, as
+        # any order at the market, gets the opens of bars that open after it was sent.
         resting = order.trigger_price is not None and order.fills == order.waited == 0
         moment = at if resting else at - HOUR
         if moment < order.submitted_at:
@@ -89,6 +89,9 @@ class BarVenue:
         if state.high_usd >= target:
             return Touch("target", max(target, state.open_usd))
         return None
+
+    def affordable_usd(self, cash_usd: float) -> float:
+        return max(0.0, cash_usd / (1.0 + self._config.fee))
 
     def impact_capacity_usd(self, state: TokenState, max_impact: float) -> float | None:
         return self._config.max_participation * state.volume_usd

@@ -118,6 +118,10 @@ class Venue(Protocol):
         """Which barrier, given as executable prices in USD, the newest event reached."""
         ...
 
+    def affordable_usd(self, cash_usd: float) -> float:
+        """The largest stake whose entry and its costs on top a cash can pay."""
+        ...
+
     def impact_capacity_usd(self, state: TokenState, max_impact: float) -> float | None:
         """The stake whose entry has this own impact; None: no bound is known."""
         ...

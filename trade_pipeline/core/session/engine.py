@@ -31,6 +31,8 @@ from trade_pipeline.core.strategy.decision import decide
 from trade_pipeline.core.strategy.evaluation import Evaluator
 from trade_pipeline.core.strategy.universe import universe_codes
 
+# Windows of 24 hours need what was there when they began.
+WARM_UP = 2 * DAY
 CREATED_BY = "high_volatility_low_cap"
 
 Progress = Callable[[int, int], None]
@@ -41,7 +43,7 @@ class SessionCounts:
     """What a session looked at.
 
     Attributes:
-        events: market events, the warm-up day before the start included.
+        events: market events, those of the warm-up before the start included.
         evaluated: tokens by slot that were looked at; ``failed`` of them by filter.
         candidates: by decision and reason.
         final_cash_usd: the account when everything is closed.
@@ -107,7 +109,7 @@ class TradingSession:
             BadMarketData: the market has no event in the range, or a wrong one.
         """
         self._journal.append(self._session)
-        for batch in self._feed.batches(self._start - DAY, self._end):
+        for batch in self._feed.batches(self._start - WARM_UP, self._end):
             self._run_batch(batch)
             if self._progress is not None:
                 self._progress(self.counts.events, int(batch.known_at[-1]))

@@ -65,7 +65,7 @@ class Trading:
         cash = to_usd(self.book.cash)
         equity = cash + value
         return Account(
-            cash_usd=cash - reserved,
+            cash_usd=self._venue.affordable_usd(cash - reserved),
             equity_usd=equity,
             drawdown=self.protections.observe(at, equity),
             open_positions=len(positions),

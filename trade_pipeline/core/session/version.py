@@ -17,6 +17,7 @@ _DECIDING = (
     "research",
     "session",
     "strategy",
+    "validation.py",
 )
 
 

@@ -12,6 +12,7 @@ class Account:
     """What the fund looks like when a size is decided, USD.
 
     Attributes:
+        cash_usd: what an entry may stake, its costs on top left aside.
         equity_usd: cash and the executable value of open positions.
         drawdown: below the highest equity, as a fraction.
     """

@@ -102,7 +102,9 @@ def test_a_bar_touches_the_stop_before_the_target_and_a_gap_gives_the_open(
 def test_barriers_are_executable_so_the_spread_brings_the_stop_nearer() -> None:
     venue = BarVenue(PLAIN.model_copy(update={"spread": 0.02}))
     touch = venue.touched(1.0, bar(100.0, 101.0, 85.8, 90.0), 85.0, 130.0)
-    assert touch == Touch("stop", pytest.approx(85.0 / 0.99))
+    assert touch is not None
+    assert touch.barrier == "stop"
+    assert touch.trigger_price == pytest.approx(85.0 / 0.99)
     assert venue.touched(1.0, bar(100.0, 130.5, 95.0, 100.0), 85.0, 130.0) is None
 
 

@@ -1,10 +1,11 @@
-"""A small stored session for tests, also as a process of its own: ``python -m <this> folder name``."""
+"""A small stored session, also as a process: ``python -m <this module> folder name flush_rows``."""
 
 from __future__ import annotations
 
 import functools
 import sys
 from pathlib import Path
+from unittest import mock
 
 from trade_pipeline.core.ids import moment_of
 from trade_pipeline.core.ledger.journal import TABLES, Journal
@@ -68,7 +69,7 @@ def stored_rows(database: Database, chain_id: str) -> Rows:
         return {
             kind.TABLE: connection.execute(
                 "SELECT chain_seq, content_hash, chain_hash "
-                f"FROM trade.{kind.TABLE} WHERE chain_id = %s ORDER BY chain_seq",  # noqa: S608
+                f"FROM trade.{kind.TABLE} WHERE chain_id = %s ORDER BY chain_seq",
                 (chain_id,),
             ).fetchall()
             for kind in TABLES
@@ -77,10 +78,11 @@ def stored_rows(database: Database, chain_id: str) -> Rows:
 
 def main(folder: Path, name: str, flush_rows: int) -> None:
     """Run the session into a database of the embedded server in a folder."""
-    backtest.Journal = functools.partial(  # type: ignore[misc, assignment]
-        Journal, flush_rows=flush_rows
-    )
-    with Database.embedded(folder, name) as database:
+    journal = functools.partial(Journal, flush_rows=flush_rows)
+    with (
+        mock.patch.object(backtest, "Journal", journal),
+        Database.embedded(folder, name) as database,
+    ):
         done = run(database, ArtifactStore(str(folder.parent / "artifacts")))
     print(done.session.session_id, done.new_rows)
 

@@ -230,6 +230,7 @@ def test_an_entry_gets_the_reserves_of_a_block_later_and_not_of_its_decision() -
     assert submitted.event is OrderEvent.SUBMITTED
     assert (seconds(submitted), seconds(filled)) == (0.0, 13.2)
     assert filled.value_usd is not None
+    assert filled.entry_price is not None
     assert filled.entry_price == pytest.approx(bought_price(0.102, filled.value_usd))
     assert filled.slippage == pytest.approx(filled.entry_price / 0.1 - 1)
     assert filled.latency_metrics == {"latency_ms": 13_200.0}
@@ -258,6 +259,15 @@ def test_the_quote_price_of_the_fill_is_the_newest_one_known() -> None:
     assert fill.event is OrderEvent.FILLED
     assert fill.value_usd is not None
     assert fill.entry_price == pytest.approx(bought_price(0.103, fill.value_usd, 103_000.0))
+
+
+@pytest.mark.parametrize("batch_rows", [1, 2, 100])
+def test_a_quote_price_from_after_the_fill_is_not_used(batch_rows: int) -> None:
+    rows = [swap(0, 0.1), swap(20 * SECOND, 0.5, token=1, quote_usd=2_000.0)]
+    found = run(market(*rows, batch_rows=batch_rows), hours=1)
+    fill = next(e for e in found.events("entry") if e.event in FILLS)
+    assert fill.value_usd is not None
+    assert fill.entry_price == pytest.approx(bought_price(0.1, fill.value_usd))
 
 
 # Exits
@@ -497,6 +507,16 @@ def test_at_most_five_positions_are_open_and_one_for_a_token() -> None:
     assert len(found.of(TradeOutcome)) == 5
 
 
+def test_orders_on_their_way_cannot_spend_the_same_cash_twice() -> None:
+    sizing = {"max_fraction": 1.0, "max_impact": 0.5, "target_volatility": 1.0}
+    rows = [swap(n * SECOND, 0.1, token=n) for n in range(4)]
+    found = run(market(*rows), config_of(sizing=sizing), hours=1)
+    stakes = [c.stake_usd for c in found.of(TradeCandidate) if c.stake_usd]
+    assert len(stakes) >= 2
+    assert stakes[0] > 400
+    assert sum(stakes) <= 1_000.0
+
+
 def test_a_token_is_a_candidate_at_most_once_in_a_slot() -> None:
     rows = [swap(n * MINUTE, 0.1) for n in range(95)]
     found = run(market(*rows), config_of(universe={"pool_interval_minutes": 30}), hours=2)
@@ -698,7 +718,7 @@ class ChangedFuture:
         for batch in self._feed.batches(max(start, self._moment), end):
             other = {
                 name: getattr(batch, name) * self._factor
-                for name in ("price_usd", "reserve_quote", "liquidity_usd", "market_cap_usd")
+                for name in ("price_usd", "reserve_quote", "quote_usd", "market_cap_usd")
             }
             yield replace(batch, token=batch.token[::-1].copy(), **other)
 
@@ -706,13 +726,16 @@ class ChangedFuture:
 @settings(deadline=None, max_examples=25)
 @given(
     seed=st.integers(0, 20),
-    hours=st.integers(1, 71 * 3600),
+    pick=st.integers(0, 10_000),
+    after=st.integers(0, 20) | st.integers(0, 40_000),
     factor=st.none() | st.floats(0.2, 5),
 )
 def test_nothing_before_a_moment_changes_when_the_future_after_it_does(
-    seed: int, hours: int, factor: float | None
+    seed: int, pick: int, after: int, factor: float | None
 ) -> None:
-    moment = START + hours * SECOND
+    """The moment is often shortly after a record, while an order is on its way."""
+    moments = [at for record in simulated_run(seed).records if (at := dated(record)) is not None]
+    moment = moments[pick % len(moments)] + after * SECOND
     feed = ChangedFuture(simulated(seed), moment, factor)
     expected = before(simulated_run(seed), moment)
     assert before(run(feed, EAGER), moment) == expected
