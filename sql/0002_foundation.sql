@@ -79,8 +79,9 @@ DECLARE
     created   integer := 0;
 BEGIN
     IF first_moment IS NULL OR last_moment IS NULL OR last_moment < first_moment
-       OR last_moment > first_moment + interval '20 years' THEN
-        RAISE EXCEPTION 'ensure_partitions(%, %): expected a range of at most 20 years',
+       OR last_moment > first_moment + interval '20 years'
+       OR first_moment < '1970-01-01Z' OR last_moment >= '10000-01-01Z' THEN
+        RAISE EXCEPTION 'ensure_partitions(%, %): expected at most 20 years between 1970 and 9999',
             first_moment, last_moment USING ERRCODE = 'invalid_parameter_value';
     END IF;
     PERFORM pg_advisory_xact_lock(hashtext('trade.ensure_partitions'));

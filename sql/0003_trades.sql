@@ -26,6 +26,17 @@ COMMENT ON TABLE trade.sessions IS
     'One run of the strategy; its id is a hash of what determines it. Mode manual: through the Python API.';
 SELECT trade.protect('trade.sessions');
 
+-- The last record of a session's chain: without it the session was stopped on its way, and running
+-- it again completes it.
+CREATE TABLE trade.session_ends (
+    LIKE trade.ledger_columns INCLUDING ALL,
+    session_id     text             PRIMARY KEY REFERENCES trade.sessions,
+    events         bigint           NOT NULL CHECK (events >= 0),
+    decisions      bigint           NOT NULL CHECK (decisions >= 0),
+    final_cash_usd double precision NOT NULL
+);
+SELECT trade.protect('trade.session_ends');
+
 -- The Dagster runs that ran (or replayed) a session; not part of what determines it.
 CREATE TABLE trade.session_runs (
     session_id     text        NOT NULL REFERENCES trade.sessions,

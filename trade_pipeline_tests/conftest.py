@@ -1,4 +1,4 @@
-"""The real database for every test: one embedded server a session, a database a test from a template."""
+"""The real database for every test: one server a session, a database a test from a template."""
 
 from __future__ import annotations
 

@@ -9,15 +9,22 @@ from __future__ import annotations
 
 import hashlib
 import math
-from typing import Any
+from collections.abc import Hashable
+from dataclasses import fields, is_dataclass
+from functools import cache
+from typing import Any, cast
 
 import orjson
 
 ADDRESS_PREFIX = "sha256:"
 
-# Dataclasses, UUIDs, enumerations and aware datetimes have native forms in orjson; numpy's float64,
-# which is a float, has the same one.
+# UUIDs, enumerations and aware datetimes have native forms in orjson.
 _OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_UTC_Z | orjson.OPT_SERIALIZE_NUMPY
+
+
+@cache
+def _field_names(kind: Any) -> tuple[str, ...]:
+    return tuple(sorted(f.name for f in fields(kind)))
 
 
 def canonical_bytes(content: Any) -> bytes:
@@ -26,6 +33,11 @@ def canonical_bytes(content: Any) -> bytes:
     Raises:
         TypeError: for a value that has no canonical form.
     """
+    if is_dataclass(content):
+        # orjson sorts the keys of dicts, not the fields of dataclasses.
+        content = {
+            name: getattr(content, name) for name in _field_names(cast(Hashable, type(content)))
+        }
     return orjson.dumps(content, option=_OPTIONS)
 
 

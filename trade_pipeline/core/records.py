@@ -386,6 +386,26 @@ class Session(_PlainRow):
 
 
 @dataclass(frozen=True, slots=True)
+class SessionEnd(_PlainRow):
+    """The last record of a session that ran to its end.
+
+    Attributes:
+        events: market events read, those of the warm-up included.
+        decisions: candidates made.
+        final_cash_usd: the account when everything was closed.
+    """
+
+    TABLE: ClassVar[str] = "session_ends"
+    KEY: ClassVar[tuple[str, ...]] = ("session_id",)
+    COLUMNS: ClassVar[tuple[str, ...]] = ("session_id", "events", "decisions", "final_cash_usd")
+
+    session_id: str
+    events: int
+    decisions: int
+    final_cash_usd: float
+
+
+@dataclass(frozen=True, slots=True)
 class Experiment(_PlainRow):
     """A batch of sessions with one purpose."""
 

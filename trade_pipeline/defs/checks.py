@@ -1,6 +1,7 @@
-"""Blocking checks of the records: what comes after them in the same run does not start on a failure.
+"""Blocking checks of the records: on a failure, what comes after them in the run does not start.
 
-They look at every stored session, so that a later run cannot hide what is wrong with an earlier one.
+They look at every stored session, so that a later run cannot hide what is wrong with an earlier
+one.
 """
 
 from collections.abc import Iterator
@@ -17,8 +18,8 @@ from trade_pipeline.core.report.integrity import (
     cash_that_does_not_add_up,
     entries_without_end,
     records_from_the_future,
-    sessions_being_written,
     trades_without_one_outcome,
+    unfinished_sessions,
 )
 from trade_pipeline.defs.markdown import markdown_table
 from trade_pipeline.defs.report import session_of_run
@@ -73,9 +74,9 @@ def record_integrity(store: TradeStore) -> Iterator[dg.AssetCheckResult]:
         opened.database.connect("trade_reader", autocommit=True) as connection,
     ):
         sessions = _count_sessions(connection)
-        being_written = len(sessions_being_written(connection))
+        unfinished = unfinished_sessions(connection)
         for name, asset, _, check in _CHECKS:
-            yield _result(name, asset, check(connection), sessions, being_written)
+            yield _result(name, asset, check(connection), sessions, unfinished)
 
 
 def _count_sessions(connection: psycopg.Connection) -> int:
@@ -85,12 +86,12 @@ def _count_sessions(connection: psycopg.Connection) -> int:
 
 
 def _result(
-    name: str, asset: str, found: list[Violation], sessions: int, being_written: int
+    name: str, asset: str, found: list[Violation], sessions: int, unfinished: list[str]
 ) -> dg.AssetCheckResult:
     bad_sessions = sorted({v.session_id for v in found})
     metadata: dict[str, Any] = {
         "sessions": sessions,
-        "sessions_being_written": being_written,
+        "unfinished_sessions": ", ".join(unfinished[:_SHOWN]) or "none",
         "failing_sessions": len(bad_sessions),
     }
     description = f"{sessions} sessions hold together"

@@ -11,9 +11,9 @@ from trade_pipeline.core.records import Record
 _TYPES = {
     "uuid": ("uuid",),
     "text": (
-        "arm", "canary_version", "chain_id", "content", "contract_address", "created_by", "decision",
-        "event", "instrument", "kind", "leg", "model_version", "order_id", "params_ptr", "reason",
-        "session_id", "termination_reason",
+        "arm", "canary_version", "chain_id", "content", "contract_address", "created_by",
+        "decision", "event", "instrument", "kind", "leg", "model_version", "order_id",
+        "params_ptr", "reason", "session_id", "termination_reason",
     ),
     "timestamp with time zone": ("closed_at", "decided_at", "known_at", "occurred_at"),
     "bigint": ("chain_seq", "decision_no", "holders"),

@@ -17,7 +17,7 @@ from trade_pipeline.defs.trades import KINDS, OWNERS
 
 _FIGURES = (
     "trades", "win_rate", "mean_return_pct", "median_return_pct", "total_pnl_usd",
-    "max_drawdown_pct", "max_drawdown_usd",
+    "max_drawdown_usd",
 )  # fmt: skip
 _TABLES = ("by_reason", "by_liquidity", "stop_by_liquidity", "by_gas", "candidates")
 
@@ -28,6 +28,7 @@ _TABLES = ("by_reason", "by_liquidity", "stop_by_liquidity", "by_gas", "candidat
     owners=OWNERS,
     kinds=KINDS,
     tags={"layer": "report"},
+    code_version="1",
 )
 def performance_report(
     context: dg.AssetExecutionContext, store: TradeStore

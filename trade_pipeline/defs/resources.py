@@ -1,7 +1,8 @@
 """What the assets use: the store, and who wants to know how far a session is.
 
-Nothing is opened when the definitions are loaded: a code location starts no server.  A run opens the
-store where it needs it, by the settings of its environment, so that no secret is in a run's config.
+Nothing is opened when the definitions are loaded: a code location starts no server.  A run opens
+the store where it needs it, by the settings of its environment, so that no secret is in a run's
+config.
 """
 
 from __future__ import annotations

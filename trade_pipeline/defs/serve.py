@@ -92,7 +92,8 @@ def _children(
         stdout=subprocess.PIPE,
         process_group=0,
     )
-    assert keeper.stdin is not None and keeper.stdout is not None
+    assert keeper.stdin is not None
+    assert keeper.stdout is not None
     try:
         keeper.stdout.readline()
         yield {
@@ -135,7 +136,7 @@ def _require_alive(children: dict[str, subprocess.Popen[bytes]]) -> None:
     for name, child in children.items():
         if child.poll() is not None:
             raise StoreUnavailable(
-                f"Dagster's {name} ended with code {child.returncode}: see {name}.log in DAGSTER_HOME"
+                f"Dagster's {name} ended with code {child.returncode}: see dagster/{name}.log"
             )
 
 

@@ -27,13 +27,14 @@ from trade_pipeline.core.records import (
     ResearchDocument,
     Scan,
     Session,
+    SessionEnd,
     TradeCandidate,
     TradeOutcome,
 )
 
 # In the order in which foreign keys want them.
 TABLES: tuple[type[Record], ...] = (
-    Session, TradeCandidate, ResearchDocument, ExecutionRecord, TradeOutcome, Scan,
+    Session, TradeCandidate, ResearchDocument, ExecutionRecord, TradeOutcome, Scan, SessionEnd,
 )  # fmt: skip
 _PARTITIONED = ("candidates", "research_docs", "executions", "outcomes")
 

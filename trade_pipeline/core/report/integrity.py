@@ -1,9 +1,8 @@
 """Whether the stored records hold together: every session, not only the newest.
 
 Each function looks at the whole store with one query and returns what is wrong, by session and UTC
-day of the decision.  Completeness and cash are asked of backtests, whose trades are all closed at
-the end; time is asked of every session.  A session that is being written at this moment is left out
-of the questions about completeness.
+day of the decision.  Completeness and cash are asked of sessions that ran to their end, since all
+their trades are closed then; time is asked of every session.
 """
 
 from __future__ import annotations
@@ -31,24 +30,13 @@ class Violation:
     what: str
 
 
-# The journal of a session holds this lock from its first record to its last.
-_BEING_WRITTEN: LiteralString = """
-    SELECT s.session_id
-    FROM trade.sessions s
-    JOIN pg_locks l ON l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted
-        AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-        AND (l.classid::bigint << 32 | l.objid::bigint) = hashtextextended(s.session_id, 0)
-    WHERE s.mode = 'backtest'
-"""
-
-# What each query begins with: the decisions of the backtests that are complete.
+# What each query begins with: the decisions of the sessions that ran to their end.
 _DECISIONS: LiteralString = """
     WITH decisions AS NOT MATERIALIZED (
         SELECT c.uuid, c.session_id, c.decision,
                (c.decided_at AT TIME ZONE 'UTC')::date AS day
         FROM trade.candidates c
-        JOIN trade.sessions s USING (session_id)
-        WHERE s.mode = 'backtest' AND s.session_id <> ALL(%(being_written)s)
+        JOIN trade.session_ends USING (session_id)
     )
 """
 
@@ -59,9 +47,13 @@ _COUNTED: LiteralString = """
 """
 
 
-def sessions_being_written(connection: psycopg.Connection) -> list[str]:
-    """The backtests that some process writes at this moment."""
-    return [str(session) for (session,) in connection.execute(_BEING_WRITTEN)]
+def unfinished_sessions(connection: psycopg.Connection) -> list[str]:
+    """The backtests without an end: still running, or stopped on their way."""
+    rows = connection.execute(
+        "SELECT session_id FROM trade.sessions LEFT JOIN trade.session_ends e USING (session_id) "
+        "WHERE mode = 'backtest' AND e.session_id IS NULL ORDER BY sessions.recorded_at"
+    )
+    return [str(session) for (session,) in rows]
 
 
 def candidates_without_research(connection: psycopg.Connection) -> list[Violation]:
@@ -111,7 +103,7 @@ def entries_without_end(connection: psycopg.Connection) -> list[Violation]:
 
 
 def trades_without_one_outcome(connection: psycopg.Connection) -> list[Violation]:
-    """Trades whose realised outcomes are not revisions 0, 1, ... of one result of a filled entry."""
+    """Filled trades without one realised outcome whose revisions are 0, 1, ... without gap."""
     return _find(
         connection,
         _DECISIONS
@@ -171,8 +163,8 @@ def cash_that_does_not_add_up(connection: psycopg.Connection) -> list[Violation]
             FROM trades WHERE closed IS NOT NULL AND (pnl IS NULL OR abs(flow - pnl) >= 0.005)
             UNION ALL
             SELECT session_id, day, uuid,
-                   format('sum of the day: its executions differ from its outcomes by %%s USD '
-                          '(whole session: %%s USD)', round(off, 6), round(session_off, 6))
+                   format('sum of the day: its executions differ from its outcomes by %s USD '
+                          '(whole session: %s USD)', round(off, 6), round(session_off, 6))
             FROM days WHERE abs(off) >= 0.005 OR (off <> 0 AND abs(session_off) >= 0.005)
         )"""
         + _COUNTED,
@@ -202,10 +194,7 @@ def records_from_the_future(connection: psycopg.Connection) -> list[Violation]:
 
 
 def _find(connection: psycopg.Connection, query: LiteralString) -> list[Violation]:
-    # Asked before the query: a session that ends in between is then seen whole or not at all.
-    being_written = sessions_being_written(connection)
-    rows = connection.execute(query, {"being_written": being_written})
     return [
         Violation(session, day, f"{count} x {what}, first {uuid}")
-        for session, day, what, count, uuid in rows
+        for session, day, what, count, uuid in connection.execute(query)
     ]

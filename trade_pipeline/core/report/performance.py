@@ -119,11 +119,14 @@ def _read_trades(connection: psycopg.Connection, session_id: str | None) -> list
     """Closed trades in the order in which they closed."""
     rows = connection.execute(
         """
-        WITH realised AS (
+        WITH traded AS (
+            SELECT uuid FROM trade.candidates
+            WHERE decision = 'enter' AND (%(session)s::text IS NULL OR session_id = %(session)s)
+        ), realised AS (
             SELECT DISTINCT ON (uuid) uuid, closed_at, termination_reason, realized_pnl_percent,
                    pnl_usd, time_in_market_seconds
-            FROM trade.outcomes
-            WHERE kind = 'realised' AND (%(session)s::text IS NULL OR chain_id = %(session)s)
+            FROM trade.outcomes JOIN traded USING (uuid)
+            WHERE kind = 'realised'
             ORDER BY uuid, revision DESC
         ), paid AS (
             SELECT uuid,
@@ -139,7 +142,7 @@ def _read_trades(connection: psycopg.Connection, session_id: str | None) -> list
                 SELECT uuid, leg, value_usd, fees_usd,
                        event IN ('filled', 'partly_filled') AS filled,
                        (content::jsonb -> 'costs_usd' ->> 'gas')::float8 AS gas
-                FROM trade.executions WHERE %(session)s::text IS NULL OR chain_id = %(session)s
+                FROM trade.executions JOIN traded USING (uuid)
             ) e
             GROUP BY uuid
         )
@@ -212,7 +215,8 @@ def _costs(
         for kind, usd in connection.execute(
             "SELECT key, value::float8 "
             "FROM trade.executions, jsonb_each_text(content::jsonb -> %s) "
-            "WHERE chain_id = %s ORDER BY chain_seq",
+            "WHERE uuid IN (SELECT uuid FROM trade.candidates WHERE session_id = %s) "
+            "ORDER BY chain_id, chain_seq",
             (name, session_id),
         ):
             sums[kind].append(usd)

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from typing import Any
 
 _INK, _GRID, _WON, _LOST = "#333b4a", "#d7dce5", "#2a9d8f", "#d1495b"
 _SIZE, _DPI = (8.0, 3.2), 100
@@ -20,10 +17,10 @@ def equity_png(report: Mapping[str, Any]) -> bytes:
     """Profit and loss, summed in the order in which the trades closed."""
     points = [(datetime.fromisoformat(moment), usd) for moment, usd in report["equity"]]
 
-    def draw(axes: Axes) -> None:
-        from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+    def draw(axes: Any) -> None:
+        from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 
-        times, values = [p[0] for p in points], [p[1] for p in points]
+        times, values = date2num([p[0] for p in points]), [p[1] for p in points]
         axes.step(times, values, where="post", color=_INK, linewidth=1.4)
         axes.fill_between(
             times, values, 0, step="post", alpha=0.15, color=_WON if values[-1] >= 0 else _LOST
@@ -42,7 +39,7 @@ def returns_png(report: Mapping[str, Any]) -> bytes:
     """How the trades' returns are spread."""
     returns = [min(max(r, _LOWEST_PCT), _HIGHEST_PCT - 0.001) for r in report["returns"]]
 
-    def draw(axes: Axes) -> None:
+    def draw(axes: Any) -> None:
         count = round((_HIGHEST_PCT - _LOWEST_PCT) / _BIN_PCT)
         edges = [_LOWEST_PCT + _BIN_PCT * i for i in range(count + 1)]
         _, _, bars = axes.hist(returns, bins=edges, edgecolor="white", linewidth=0.5)

@@ -99,7 +99,7 @@ def take_snapshot(
         )
         market["buys_24h"], market["sells_24h"] = buys, sells
     if not math.isnan(state.liquidity_usd):
-        removed_usd = -float(change[change < 0].sum())
+        removed_usd = -float(np.minimum(change, 0.0).sum())
         removed = _ratio(removed_usd, float(liquidity.max()) + removed_usd) if len(change) else 0.0
         market["turnover_24h"] = _ratio(total_volume, state.liquidity_usd)
     born = instrument.created_at

@@ -17,13 +17,14 @@ import numpy.typing as npt
 
 from trade_pipeline.core.clock import Clock
 from trade_pipeline.core.errors import BadMarketData
+from trade_pipeline.core.execution.book import to_usd
 from trade_pipeline.core.execution.venue import Venue
 from trade_pipeline.core.ids import micros, moment_of, trade_uuid
 from trade_pipeline.core.ledger.journal import Journal
 from trade_pipeline.core.market.event import DAY, MarketBatch
 from trade_pipeline.core.market.feed import MarketFeed
 from trade_pipeline.core.market.history import MarketHistory, TokenState
-from trade_pipeline.core.records import Scan, Session, TradeCandidate
+from trade_pipeline.core.records import Scan, Session, SessionEnd, TradeCandidate
 from trade_pipeline.core.session.config import TradingConfig
 from trade_pipeline.core.session.trading import Trading
 from trade_pipeline.core.strategy.confidence import HEURISTIC_VERSION
@@ -95,6 +96,7 @@ class TradingSession:
         self._upto = [0] * len(feed.instruments)
         self._last_slot = np.full(len(feed.instruments), -1, np.int64)
         self._quote = math.nan
+        self._states: dict[int, tuple[tuple[int, float], TokenState]] = {}
         self._timers: list[tuple[int, int, int]] = self._trading.timers
         self._decisions = 0
         self._scan_slot = -1
@@ -123,7 +125,15 @@ class TradingSession:
         self._clock.advance(self._end)
         self._trading.end_session(self._end)
         self._end_scan()
-        self.counts.final_cash_usd = self._trading.book.cash / 1_000_000
+        self.counts.final_cash_usd = to_usd(self._trading.book.cash)
+        self._journal.append(
+            SessionEnd(
+                session_id=self._session.session_id,
+                events=self.counts.events,
+                decisions=self._decisions,
+                final_cash_usd=self.counts.final_cash_usd,
+            )
+        )
         return self.counts
 
     def _run_batch(self, batch: MarketBatch) -> None:
@@ -217,7 +227,12 @@ class TradingSession:
             trading.enter(uuid, token, at, state, decision.stake_usd)
 
     def _state(self, token: int) -> TokenState:
-        return self._history.state(token, self._upto[token], self._quote)
+        # Asked again and again for open positions, between events of theirs.
+        present = (self._upto[token], self._quote)
+        known = self._states.get(token)
+        if known is None or known[0] != present:
+            known = self._states[token] = (present, self._history.state(token, *present))
+        return known[1]
 
     def _fire_timers(self, before: int) -> None:
         while self._timers and self._timers[0][0] < before:
