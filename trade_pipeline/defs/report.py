@@ -35,7 +35,7 @@ def performance_report(
 ) -> dg.MaterializeResult[Any]:
     """How the session of this run did (on its own: the newest session), read from the records."""
     with store.open() as opened, opened.database.connect("trade_reader") as connection:
-        report = session_report(connection, session_of_run(connection, context.run_id))
+        report = session_report(connection, session_of_run(connection, context.run.run_id))
     return dg.MaterializeResult(metadata=report_metadata(report))
 
 

@@ -129,7 +129,7 @@ def backtest_session(
             seed=config.seed,
             config=settings,
             experiment=config.experiment,
-            dagster_run_id=context.run_id,
+            dagster_run_id=context.run.run_id,
             progress=progress,
         )
         with opened.database.connect("trade_reader") as connection:

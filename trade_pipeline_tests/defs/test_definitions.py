@@ -1,0 +1,84 @@
+"""The code location as the server loads it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import dagster as dg
+
+from trade_pipeline.core.session.version import code_version
+from trade_pipeline.definitions import defs
+
+
+def test_the_definitions_load() -> None:
+    dg.Definitions.validate_loadable(defs)
+
+
+def test_loading_imports_nothing_heavy_and_starts_no_server() -> None:
+    code = (
+        "import sys, json, trade_pipeline.definitions; "
+        "heavy = ['great_expectations', 'xgboost', 'sklearn', 'matplotlib']; "
+        "print(json.dumps([name for name in heavy if name in sys.modules]))"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert json.loads(loaded.stdout) == []
+
+
+def test_the_assets_follow_the_flow_in_groups_with_owners_and_kinds() -> None:
+    graph = defs.resolve_asset_graph()
+    found = {
+        key.to_user_string(): (
+            node.group_name,
+            sorted(parent.to_user_string() for parent in node.parent_keys),
+            sorted(node.owners),
+        )
+        for key in graph.get_all_asset_keys()
+        if (node := graph.get(key))
+    }
+    owners = ["team:trading"]
+    assert found == {
+        "market_events": ("market", [], owners),
+        "research_documents": ("research", ["market_events"], owners),
+        "trade_candidates": ("candidate", ["research_documents"], owners),
+        "trade_executions": ("execution", ["trade_candidates"], owners),
+        "trade_outcomes": ("outcome", ["trade_executions"], owners),
+        "performance_report": ("outcome", ["trade_executions", "trade_outcomes"], owners),
+    }
+
+
+def test_a_range_of_days_is_one_run_and_every_table_shows_its_columns() -> None:
+    graph = defs.resolve_asset_graph()
+    for name, table in {
+        "research_documents": "trade.research_docs",
+        "trade_candidates": "trade.candidates",
+        "trade_executions": "trade.executions",
+        "trade_outcomes": "trade.outcomes",
+    }.items():
+        node = graph.get(dg.AssetKey(name))
+        assert isinstance(node.partitions_def, dg.DailyPartitionsDefinition)
+        assert node.backfill_policy == dg.BackfillPolicy.single_run()
+        assert node.code_version == code_version()
+        assert node.metadata["dagster/table_name"] == table
+        schema = node.metadata["dagster/column_schema"]
+        assert isinstance(schema, dg.TableSchema)
+        assert {"uuid", "content_hash", "chain_hash"} <= {c.name for c in schema.columns}
+
+
+def test_every_check_blocks() -> None:
+    graph = defs.resolve_asset_graph()
+    checks = {
+        (key.asset_key.to_user_string(), key.name): graph.get_check_spec(key).blocking
+        for key in graph.asset_check_keys
+    }
+    assert checks == {
+        ("research_documents", "every_candidate_has_research"): True,
+        ("trade_candidates", "nothing_from_the_future"): True,
+        ("trade_executions", "every_entry_ends"): True,
+        ("trade_executions", "record_ranges"): True,
+        ("trade_outcomes", "one_outcome_per_closed_trade"): True,
+        ("trade_outcomes", "cash_adds_up"): True,
+    }
