@@ -15,7 +15,9 @@ import pytest
 from trade_pipeline.core.report import integrity
 from trade_pipeline.core.store.server import EmbeddedPostgres
 from trade_pipeline.core.store.store import Store
+from trade_pipeline.defs.checks import record_integrity
 from trade_pipeline.defs.instance import JobRun, run_backtest_job
+from trade_pipeline.defs.resources import TradeStore
 from trade_pipeline.settings import Settings
 
 DAYS = {"first": date(2026, 1, 5), "last": date(2026, 1, 7)}
@@ -238,3 +240,18 @@ def test_expectations_find_values_out_of_range() -> None:
     failed = failed_expectations(pd.DataFrame(wrong))
     assert any("leg" in one for one in failed)
     assert any("price" in one for one in failed)
+
+
+def test_one_check_can_be_asked_without_a_session(
+    home: Path, store: Store, instance: dg.DagsterInstance
+) -> None:
+    key = dg.AssetCheckKey(dg.AssetKey("trade_outcomes"), "cash_adds_up")
+    asked = dg.materialize(
+        [record_integrity],
+        selection=dg.AssetSelection.checks(key),
+        instance=instance,
+        resources={"store": TradeStore()},
+    )
+    assert [
+        (found.asset_check_key, found.passed) for found in asked.get_asset_check_evaluations()
+    ] == [(key, True)]

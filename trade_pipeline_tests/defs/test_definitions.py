@@ -8,8 +8,16 @@ import sys
 
 import dagster as dg
 
+from trade_pipeline.core.records import (
+    ExecutionRecord,
+    ResearchDocument,
+    TradeCandidate,
+    TradeOutcome,
+)
 from trade_pipeline.core.session.version import code_version
+from trade_pipeline.core.store.store import Store
 from trade_pipeline.definitions import defs
+from trade_pipeline.defs.columns import column_schema
 
 
 def test_the_definitions_load() -> None:
@@ -82,3 +90,17 @@ def test_every_check_blocks() -> None:
         ("trade_outcomes", "one_outcome_per_closed_trade"): True,
         ("trade_outcomes", "cash_adds_up"): True,
     }
+
+
+def test_the_columns_that_are_shown_are_those_of_the_database(store: Store) -> None:
+    with store.database.connect("trade_reader") as connection:
+        for record in (ResearchDocument, TradeCandidate, ExecutionRecord, TradeOutcome):
+            stored = dict(
+                connection.execute(
+                    "SELECT column_name, data_type FROM information_schema.columns "
+                    "WHERE table_schema = 'trade' AND table_name = %s",
+                    (record.TABLE,),
+                ).fetchall()
+            )
+            shown = {column.name: column.type for column in column_schema(record).columns}
+            assert shown == {name: stored[name] for name in shown}

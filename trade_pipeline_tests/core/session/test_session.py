@@ -37,6 +37,7 @@ from trade_pipeline.core.records import (
     ResearchDocument,
     Scan,
     Session,
+    SessionEnd,
     TerminationReason,
     TradeCandidate,
     TradeOutcome,
@@ -686,6 +687,8 @@ def before(found: Run, moment: int) -> list[bytes]:
     """All records of before a moment; a research document is dated by its candidate."""
     kept, previous = [], START
     for record in found.records[1:]:
+        if isinstance(record, SessionEnd):
+            continue
         if isinstance(record, Scan):
             if micros(record.slot) + HOUR // 2 <= moment:
                 kept.append(canonical_bytes(record))
