@@ -34,6 +34,8 @@ from trade_pipeline.core.strategy.universe import universe_codes
 
 # Windows of 24 hours need what was there when they began.
 WARM_UP = 2 * DAY
+# Whoever watches hears of the session after this many events at the latest.
+PROGRESS_ROWS = 16_384
 CREATED_BY = "high_volatility_low_cap"
 
 Progress = Callable[[int, int], None]
@@ -63,7 +65,7 @@ class TradingSession:
     Args:
         session: its record; the id, range and params come from it.
         journal: where the records go.
-        progress: called with (events so far, market time in microseconds) after every batch.
+        progress: called with (events so far, market time in microseconds) now and then.
     """
 
     def __init__(
@@ -112,9 +114,11 @@ class TradingSession:
         """
         self._journal.append(self._session)
         for batch in self._feed.batches(self._start - WARM_UP, self._end):
-            self._run_batch(batch)
-            if self._progress is not None:
-                self._progress(self.counts.events, int(batch.known_at[-1]))
+            for row in range(0, len(batch), PROGRESS_ROWS):
+                part = batch.rows(row, row + PROGRESS_ROWS)
+                self._run_batch(part)
+                if self._progress is not None:
+                    self._progress(self.counts.events, int(part.known_at[-1]))
         if not self.counts.events:
             first, last = (moment_of(at).isoformat() for at in self._feed.span())
             raise BadMarketData(

@@ -314,6 +314,7 @@ def test_a_busy_child_of_a_killed_server_does_not_keep_the_next_one_from_startin
         assert ask(server, "SELECT 1") == [(1,)]
 
 
+@pytest.mark.reliability
 def test_no_committed_row_is_lost_when_the_server_is_killed_at_any_moment(
     server: EmbeddedPostgres,
 ) -> None:
