@@ -50,7 +50,8 @@ def main() -> None:
             simulator=config.simulator,
         )
 
-    with tempfile.TemporaryDirectory(prefix="benchmark") as folder:
+    # The server's watchdog leaves its folder a moment after the last user.
+    with tempfile.TemporaryDirectory(prefix="benchmark", ignore_cleanup_errors=True) as folder:
         server = EmbeddedPostgres(Path(folder) / "postgres")
         with server, Store.in_folder(Path(folder)) as store:
             runs = [
