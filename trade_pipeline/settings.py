@@ -15,6 +15,7 @@ class Settings(BaseSettings):
         home: folder of everything embedded.
         database_url: any PostgreSQL >= 15; unset: the embedded server under ``home``.
         admin_database_url: the login that migrates; unset: ``database_url``.
+        dagster_url: Dagster's own storage (``postgresql+psycopg2://``); unset: the embedded server.
         artifacts_url: a folder or any fsspec URL (``s3://...``); unset: ``home/artifacts``.
         ui_port: where the Dagster UI listens, on 127.0.0.1 only.
     """
@@ -26,5 +27,6 @@ class Settings(BaseSettings):
     home: Path = Path(".trade_pipeline")
     database_url: SecretStr | None = None
     admin_database_url: SecretStr | None = None
+    dagster_url: SecretStr | None = None
     artifacts_url: str | None = None
     ui_port: int = 3000

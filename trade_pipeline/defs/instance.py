@@ -48,8 +48,8 @@ def project_file(name: str) -> Path:
 
 @contextmanager
 def dagster_server(settings: Settings) -> Iterator[EmbeddedPostgres | None]:
-    """The embedded server that keeps Dagster's storage; None when the environment names another."""
-    if os.environ.get(DAGSTER_URL):
+    """The embedded server that keeps Dagster's storage; None when the settings name another."""
+    if settings.dagster_url is not None:
         yield None
         return
     with EmbeddedPostgres(settings.home / "postgres") as server:
@@ -67,6 +67,8 @@ def dagster_environment(settings: Settings, server: EmbeddedPostgres | None) -> 
     environment = {"TRADE_PIPELINE_HOME": str(home), "DAGSTER_HOME": str(dagster_home)}
     if server is not None:
         environment[DAGSTER_URL] = server.url("dagster", "dagster", "postgresql+psycopg2")
+    elif settings.dagster_url is not None:
+        environment[DAGSTER_URL] = settings.dagster_url.get_secret_value()
     if settings.database_url is not None:
         environment["TRADE_PIPELINE_DATABASE_URL"] = settings.database_url.get_secret_value()
     if settings.artifacts_url is not None:
