@@ -15,7 +15,6 @@ from trade_pipeline.core.market.event import HOUR
 from trade_pipeline.core.market.simulator.config import SimulatorConfig
 from trade_pipeline.core.strategy.config import StrategyConfig
 
-POOL_MARKETS = ("uniswap-v2", "simulated")
 BAR_MARKETS = ("spot-1h",)
 
 
