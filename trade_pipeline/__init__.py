@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from trade_pipeline.core.dataset.engineer import FeatureEngineer
     from trade_pipeline.core.records import (
         ExecutionRecord,
         ResearchDocument,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ExecutionRecord",
+    "FeatureEngineer",
     "HighVolatilityLowCapStrategy",
     "ResearchDocument",
     "TerminationReason",
@@ -31,6 +33,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "FeatureEngineer": "trade_pipeline.core.dataset.engineer",
     "HighVolatilityLowCapStrategy": "trade_pipeline.core.scanner",
     "TradeTrackingSystem": "trade_pipeline.core.tracking",
 }

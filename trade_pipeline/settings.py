@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -16,6 +16,8 @@ class Settings(BaseSettings):
         database_url: any PostgreSQL >= 15; unset: the embedded server under ``home``.
         admin_database_url: the login that migrates; unset: ``database_url``.
         dagster_url: Dagster's own storage (``postgresql+psycopg2://``); unset: the embedded server.
+        cache_url: any Valkey or Redis for hot features; unset: an embedded Valkey under ``home``.
+        cache_memory_mb: MiB that the embedded Valkey may hold.
         artifacts_url: a folder or any fsspec URL (``s3://...``); unset: ``home/artifacts``.
         ui_port: where the Dagster UI listens, on 127.0.0.1 only.
     """
@@ -28,5 +30,7 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = None
     admin_database_url: SecretStr | None = None
     dagster_url: SecretStr | None = None
+    cache_url: SecretStr | None = None
+    cache_memory_mb: int = Field(default=256, ge=16)
     artifacts_url: str | None = None
     ui_port: int = 3000

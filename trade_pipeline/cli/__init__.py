@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from trade_pipeline.cli import database, market, trading
+from trade_pipeline.cli import database, datasets, features, market, trading
 from trade_pipeline.cli.console import err
 from trade_pipeline.core.errors import TradePipelineError
 
@@ -17,6 +17,8 @@ app = typer.Typer(
 )
 app.add_typer(database.app, name="db")
 app.add_typer(market.app, name="market")
+app.add_typer(features.app, name="features")
+app.add_typer(datasets.app, name="datasets")
 for command in (
     trading.demo,
     trading.backtest,

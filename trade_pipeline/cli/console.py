@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -42,6 +42,8 @@ def text_of(value: Any) -> str:
     """A value as people read it."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:,.2f}" if abs(value) >= 0.1 or value == 0 else f"{value:.3g}"
     if isinstance(value, int):
@@ -52,7 +54,25 @@ def text_of(value: Any) -> str:
 @contextmanager
 def market_progress(start: int, end: int) -> Iterator[ProgressCall]:
     """A progress bar over market time, on standard error; gives the session's callback."""
-    with Progress(
+    with _bar() as bar:
+        task = bar.add_task("reading the market", total=end - start)
+
+        def advance(events: int, at: int) -> None:
+            bar.update(task, completed=max(0, at - start), description=f"{events:,} market events")
+
+        yield advance
+
+
+@contextmanager
+def rows_progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar over rows, on standard error; gives a callback (rows done, all rows)."""
+    with _bar() as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _bar() -> Progress:
+    return Progress(
         TextColumn("[bold]{task.description}"),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
@@ -60,10 +80,4 @@ def market_progress(start: int, end: int) -> Iterator[ProgressCall]:
         TimeRemainingColumn(),
         console=err,
         transient=True,
-    ) as bar:
-        task = bar.add_task("reading the market", total=end - start)
-
-        def advance(events: int, at: int) -> None:
-            bar.update(task, completed=max(0, at - start), description=f"{events:,} market events")
-
-        yield advance
+    )

@@ -26,6 +26,9 @@ def backtest(
     start: Start,
     end: End,
     data: Annotated[Path | None, typer.Option(help="Folder of the recording.")] = None,
+    mentions: Annotated[
+        Path | None, typer.Option(help="Folder with hourly mention counts, for spot-1h.")
+    ] = None,
     seed: Seed = 7,
     experiment: Annotated[
         str | None, typer.Option(help="Put the session into this experiment.")
@@ -57,6 +60,7 @@ def backtest(
         start=micros(first),
         end=micros(last),
         simulator=trading.simulator,
+        mentions=mentions,
     )
     with Store.open(read_settings()) as store:
         with market_progress(micros(first), micros(last)) as progress:

@@ -7,8 +7,10 @@ come from a hash instead of a random source.
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
+
+from trade_pipeline.core.errors import BadConfig
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -17,6 +19,19 @@ _MICROSECOND = timedelta(microseconds=1)
 def micros(moment: datetime) -> int:
     """Microseconds since 1970-01-01 UTC of an aware datetime, exactly."""
     return (moment - _EPOCH) // _MICROSECOND
+
+
+def day_of(name: str, text: str) -> datetime:
+    """The beginning of a UTC day such as 2021-09-03.
+
+    Raises:
+        BadConfig: the text is no day; ``name`` says whose.
+    """
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        raise BadConfig(f"{name}={text!r}: expected a day such as 2021-09-03") from None
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 def moment_of(micros_since_epoch: int) -> datetime:

@@ -32,7 +32,7 @@ from trade_pipeline.core.validation import (
 
 
 class TerminationReason(StrEnum):
-    """Why a trade ended."""
+    """Why a trade ended.  ``NOT_FILLED``: a shadow whose entry the venue refused."""
 
     STOP_LOSS = "stop_loss"
     PROFIT_TARGET = "profit_target"
@@ -40,6 +40,7 @@ class TerminationReason(StrEnum):
     RUGPULL_EXIT = "rugpull_exit"
     MANUAL = "manual"
     SESSION_END = "session_end"
+    NOT_FILLED = "not_filled"
 
 
 class OrderEvent(StrEnum):
@@ -64,6 +65,12 @@ class Record(Protocol):
     KEY: ClassVar[tuple[str, ...]]
 
     def row(self) -> tuple[Any, ...]: ...
+
+
+class RecordSink(Protocol):
+    """Where records go, in their order."""
+
+    def append(self, record: Record) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +200,32 @@ class ResearchDocument:
 
 
 @dataclass(frozen=True, slots=True)
+class FeatureRow:
+    """The feature vector behind a decision.
+
+    Attributes:
+        feature_set: version of the definitions.
+        known_at: the newest moment of any fact inside; never after the decision.
+        vector: the values in the feature set's order (its definitions are an artifact); NaN, null
+            in the content, is unknown.
+        vector_hash: SHA-256 of the values as little-endian doubles, in the feature set's order.
+    """
+
+    TABLE: ClassVar[str] = "feature_rows"
+    KEY: ClassVar[tuple[str, ...]] = ("uuid", "feature_set")
+    COLUMNS: ClassVar[tuple[str, ...]] = ("uuid", "feature_set", "known_at", "vector_hash")
+
+    uuid: UUID
+    feature_set: str
+    known_at: datetime
+    vector: Sequence[float]
+    vector_hash: str
+
+    def row(self) -> tuple[Any, ...]:
+        return (self.uuid, self.feature_set, self.known_at, bytes.fromhex(self.vector_hash))
+
+
+@dataclass(frozen=True, slots=True)
 class ExecutionRecord:
     """One event of one order.
 
@@ -319,6 +352,8 @@ class TradeOutcome:
         require_member(TerminationReason, "termination_reason", self.termination_reason)
         if self.kind not in ("realised", "shadow"):
             raise InvalidRecord("kind", self.kind, "realised or shadow")
+        if self.termination_reason is TerminationReason.NOT_FILLED and self.kind != "shadow":
+            raise InvalidRecord("kind", self.kind, "shadow, for a trade that was not filled")
         require_count("revision", self.revision)
         require_moment("closed_at", self.closed_at)
         for name in ("pnl_usd", "worst_percent", "best_percent", "exit_impact"):

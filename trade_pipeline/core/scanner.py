@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+import numpy as np
 from pydantic import SecretStr
 
 from trade_pipeline.core.clock import SystemClock
-from trade_pipeline.core.market.event import DAY
+from trade_pipeline.core.features.vector import feature_row
+from trade_pipeline.core.market.event import DAY, Floats
 from trade_pipeline.core.market.feed import MarketFeed
 from trade_pipeline.core.market.history import MarketHistory
 from trade_pipeline.core.market.simulator import SimulatedMarket, SimulatorConfig
+from trade_pipeline.core.market.windows import LOOKBACK
 from trade_pipeline.core.records import TradeCandidate
+from trade_pipeline.core.research.snapshot import Snapshot
 from trade_pipeline.core.session.config import TradingConfig
-from trade_pipeline.core.session.engine import CREATED_BY, WARM_UP
+from trade_pipeline.core.session.engine import CREATED_BY, evaluator
 from trade_pipeline.core.strategy.confidence import HEURISTIC_VERSION
 from trade_pipeline.core.strategy.config import StrategyConfig
 from trade_pipeline.core.strategy.decision import Decision, decide
-from trade_pipeline.core.strategy.evaluation import Evaluation, Evaluator
 from trade_pipeline.core.strategy.sizing import Account
 from trade_pipeline.core.strategy.universe import universe_codes
 from trade_pipeline.core.tracking import TradeTrackingSystem
@@ -29,12 +32,17 @@ DEFAULT_SEED = 7
 
 @dataclass(frozen=True, slots=True)
 class Opportunity:
-    """A token that passes the universe filter, and what the strategy says to it now."""
+    """A token that passes the universe filter, and what the strategy says to it now.
+
+    Attributes:
+        features: the feature vector; those of the strategy's own records are NaN.
+    """
 
     instrument: str
     confidence: float
     decision: Decision
-    evaluation: Evaluation
+    snapshot: Snapshot
+    features: Floats
 
 
 class HighVolatilityLowCapStrategy:
@@ -92,32 +100,44 @@ class HighVolatilityLowCapStrategy:
         feed, strategy = self._market, self.config.strategy
         venue = self.config.venue(feed.kind)
         history = MarketHistory(len(feed.instruments))
-        evaluator = Evaluator(strategy, feed, history)
+        evaluating = evaluator(strategy, feed, history, venue)
         newest: dict[int, tuple[int, int, float]] = {}
-        for batch in feed.batches(at - WARM_UP, at):
+        for batch in feed.batches(at - LOOKBACK, at + 1):
             upto = history.extend(batch).tolist()
             codes = universe_codes(batch, strategy.universe).tolist()
             for row, token in enumerate(batch.token.tolist()):
                 newest[token] = (upto[row], codes[row], float(batch.quote_usd[row]))
+        passed = np.array(sorted(t for t, (_, code, _) in newest.items() if not code), np.int32)
+        if not len(passed):
+            return []
+        windows = evaluating.windows(passed, np.full(len(passed), at))
+        windows = windows.select(evaluating.traded_enough(windows))
+        if not len(windows):
+            return []
+        evaluations = evaluating.evaluate(windows)
         fund = strategy.small_fund_usd
         account = Account(cash_usd=fund, equity_usd=fund, drawdown=0.0, open_positions=0)
         found = []
-        for token, (upto_now, code, quote_usd) in sorted(newest.items()):
-            if evaluator.failed_filter(token, upto_now, at, code) is not None:
-                continue
+        for row, token in enumerate(evaluations.token.tolist()):
+            upto_now, _, quote_usd = newest[token]
             state = history.state(token, upto_now, quote_usd)
-            evaluation = evaluator.evaluate(token, upto_now, at, state)
+            snapshot, confidence = (
+                evaluating.snapshot(evaluations, row, state),
+                evaluations.confidence(row),
+            )
             decision = decide(
                 strategy,
-                evaluation.snapshot,
-                evaluation.confidence,
+                snapshot,
+                confidence,
                 account,
                 position_open=False,
                 protection=None,
                 impact_capacity_usd=venue.impact_capacity_usd(state, strategy.sizing.max_impact),
             )
-            name = feed.instruments[token].name
-            found.append(Opportunity(name, evaluation.confidence, decision, evaluation))
+            name = snapshot.instrument.name
+            found.append(
+                Opportunity(name, confidence, decision, snapshot, evaluations.vectors[row])
+            )
         return sorted(found, key=lambda o: (-o.confidence, o.instrument))
 
     def _store(self, opportunity: Opportunity) -> TradeCandidate:
@@ -127,7 +147,7 @@ class HighVolatilityLowCapStrategy:
             self._params_ptr = self._tracker.store_params(self.config.model_dump(mode="json"))
         decision = opportunity.decision
         verb = "enter" if decision.enter else "skip"
-        snapshot = opportunity.evaluation.snapshot
+        snapshot = opportunity.snapshot
         return self._tracker.create_candidate(
             instrument=opportunity.instrument,
             model_version=HEURISTIC_VERSION,
@@ -138,4 +158,5 @@ class HighVolatilityLowCapStrategy:
             reason=decision.reason,
             stake_usd=decision.stake_usd,
             research=lambda uuid: snapshot.document(uuid, f"{verb}: {decision.reason}"),
+            features=lambda uuid: feature_row(uuid, snapshot.state.known_at, opportunity.features),
         )

@@ -31,6 +31,7 @@ from trade_pipeline.core.ledger.experiments import link_experiment
 from trade_pipeline.core.records import (
     ExecutionRecord,
     Experiment,
+    FeatureRow,
     Record,
     ResearchDocument,
     Session,
@@ -94,11 +95,13 @@ class TradeTrackingSystem:
         reason: str = "requested",
         stake_usd: float | None = None,
         research: Callable[[UUID], ResearchDocument] | None = None,
+        features: Callable[[UUID], FeatureRow] | None = None,
     ) -> TradeCandidate:
         """Store a decision and give it its UUID.
 
         Args:
             research: makes the document behind the decision, to be stored in the same statement.
+            features: makes the feature vector behind it, likewise.
             params_ptr: a content address, or a readable alias of one.  An alias that is new becomes
                 the name of a document that says no more than the alias; `store_params` first gives
                 it the real settings.
@@ -122,10 +125,12 @@ class TradeTrackingSystem:
                 reason=reason,
                 stake_usd=stake_usd,
             )
-            with_it = () if research is None else (research(candidate.uuid),)
+            with_it = [make(candidate.uuid) for make in (research, features) if make is not None]
             for document in with_it:
                 if document.uuid != candidate.uuid:
                     raise InvalidRecord("uuid", document.uuid, f"the trade's {candidate.uuid}")
+                if isinstance(document, FeatureRow):
+                    candidate = replace(candidate, feature_hash=document.vector_hash)
             address = self._address(params_ptr)
             if address != params_ptr:
                 candidate = replace(candidate, params_ptr=address)

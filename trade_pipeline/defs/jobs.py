@@ -1,9 +1,12 @@
-"""The job that runs a session with its checks and its report."""
+"""The jobs: a session with its checks and its report; what is learned from sessions."""
 
 from __future__ import annotations
 
 import dagster as dg
 
+from trade_pipeline.defs.datasets import training_dataset
+from trade_pipeline.defs.features import trade_features
+from trade_pipeline.defs.outcomes import shadow_outcomes
 from trade_pipeline.defs.report import performance_report
 from trade_pipeline.defs.trades import backtest_session
 
@@ -13,6 +16,14 @@ backtest_job = dg.define_asset_job(
     selection=dg.AssetSelection.assets(backtest_session, performance_report),
     description="A session over the picked days, its checks, and its report.",
     # A replay finds what is stored; a failure is shown and not tried again.
+    tags={"dagster/max_retries": "0"},
+    executor_def=dg.in_process_executor,
+)
+
+learning_job = dg.define_asset_job(
+    "learning_job",
+    selection=dg.AssetSelection.assets(shadow_outcomes, trade_features, training_dataset),
+    description="Labels and feature table of the picked days' sessions, a dataset, its guards.",
     tags={"dagster/max_retries": "0"},
     executor_def=dg.in_process_executor,
 )

@@ -75,13 +75,13 @@ def report_metadata(report: Mapping[str, Any]) -> dict[str, dg.MetadataValue[Any
             for name, value in figures.items()
             if value is not None and math.isfinite(value)
         },
-        "equity": _picture("equity curve", equity_png(report)),
-        "returns": _picture("histogram of returns", returns_png(report)),
+        "equity": picture("equity curve", equity_png(report)),
+        "returns": picture("histogram of returns", returns_png(report)),
         **{name: dg.MetadataValue.md(records_table(report[name])) for name in _TABLES},
         "costs": dg.MetadataValue.md(markdown_table(["cost", "USD"], report["costs"].items())),
     }
 
 
-def _picture(name: str, png: bytes) -> dg.MarkdownMetadataValue:
+def picture(name: str, png: bytes) -> dg.MarkdownMetadataValue:
     data = base64.b64encode(png).decode()
     return dg.MetadataValue.md(f"![{name}](data:image/png;base64,{data})")

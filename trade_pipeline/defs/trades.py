@@ -81,8 +81,8 @@ SPECS = [
 ]  # fmt: skip
 
 
-class BacktestConfig(dg.Config):
-    """A session's market and settings; its range is the days that are picked."""
+class MarketConfig(dg.Config):
+    """A market."""
 
     market: Literal["uniswap-v2", "spot-1h", "simulated"] = Field(
         "simulated", description="The kind of market."
@@ -90,6 +90,14 @@ class BacktestConfig(dg.Config):
     data: str | None = Field(
         None, description="Folder of the recording; for the simulated market: none."
     )
+    mentions: str | None = Field(
+        None, description="Folder with hourly mention counts; for spot-1h only."
+    )
+
+
+class BacktestConfig(MarketConfig):
+    """A session's market and settings; its range is the days that are picked."""
+
     seed: int = Field(7, description="Seed of the simulated market.")
     experiment: str | None = Field(None, description="Name of a batch of sessions to put this in.")
     config: dict[str, Any] = Field(
@@ -119,6 +127,7 @@ def backtest_session(
             start=micros(start),
             end=micros(end),
             simulator=settings.simulator,
+            mentions=None if config.mentions is None else Path(config.mentions),
         )
         run = run_backtest(
             opened.database,

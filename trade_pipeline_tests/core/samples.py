@@ -6,12 +6,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 import psycopg
 from psycopg import sql
 
 from trade_pipeline.core.canonical import sha256
 from trade_pipeline.core.ids import micros, trade_uuid
 from trade_pipeline.core.ledger.chain import GENESIS
+from trade_pipeline.core.market.event import TokenFacts
+from trade_pipeline.core.market.feed import MarketFeed
 from trade_pipeline.core.records import (
     ExecutionRecord,
     OrderEvent,
@@ -108,6 +111,12 @@ def records_of_a_session(trades: int, session_id: str = "s") -> list[Record]:
         if number % 2:
             made.append(Scan(session_id, decided.decided_at, 10, 1, {"market_cap": 9}))
     return made
+
+
+def facts_of(feed: MarketFeed, token: int, at: int) -> TokenFacts:
+    """What a market knew about one token at one moment."""
+    pair = np.array([token], np.int32), np.array([at], np.int64)
+    return TokenFacts.from_columns(feed.facts_at(*pair), 0)
 
 
 def ledger_tables(connection: psycopg.Connection) -> list[str]:

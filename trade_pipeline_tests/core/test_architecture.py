@@ -15,9 +15,13 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 FLOW = (
     "market",
     "research",
+    # The vectors serve the decision as well as the table, so they stand before the strategy.
+    "features",
     "strategy",
     "execution",
     "session",
+    "outcome",
+    "dataset",
     "report",
     "tracking",
     "scanner",

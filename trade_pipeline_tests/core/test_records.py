@@ -236,8 +236,13 @@ def test_columns_and_values_of_a_row_belong_together(make: Make) -> None:
 
 def test_every_reason_to_end_a_trade_can_be_recorded() -> None:
     for reason in TerminationReason:
-        record = outcome(termination_reason=reason)
+        record = outcome(termination_reason=reason, kind="shadow")
         assert record.row()[record.COLUMNS.index("termination_reason")] == reason.value
+
+
+def test_a_realised_outcome_cannot_be_of_a_trade_that_was_not_filled() -> None:
+    with pytest.raises(InvalidRecord, match="kind='realised': expected shadow"):
+        outcome(termination_reason=TerminationReason.NOT_FILLED)
 
 
 def test_a_feature_hash_is_stored_as_its_bytes() -> None:

@@ -5,8 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
+from trade_pipeline.core.dataset.feature_table import feature_vectors
+from trade_pipeline.core.dataset.frame import read_trade_frame
+from trade_pipeline.core.features.registry import FEATURES, NAMES
+from trade_pipeline.core.features.vector import vector_hash
 from trade_pipeline.core.market.event import DAY
 from trade_pipeline.core.market.simulator import SimulatedMarket, SimulatorConfig
 from trade_pipeline.core.records import TradeCandidate
@@ -16,6 +21,7 @@ from trade_pipeline.core.store.artifacts import ArtifactStore
 from trade_pipeline.core.store.database import Database
 from trade_pipeline.core.store.store import Store
 from trade_pipeline.core.tracking import TradeTrackingSystem
+from trade_pipeline_tests.core.research.pools import KnownFeed, pool_events
 
 AT = 1_640_995_200_000_000 + 2 * DAY
 CONFIG = TradingConfig.parse(
@@ -68,12 +74,39 @@ def test_every_opportunity_becomes_a_candidate_with_its_research(
         assert stored["candidate"]["instrument"] == opportunity.instrument
         assert stored["candidate"]["confidence"] == opportunity.confidence
         assert stored["candidate"]["reason"] == opportunity.decision.reason
-        snapshot = opportunity.evaluation.snapshot
+        snapshot = opportunity.snapshot
         assert stored["research"]["rugpull_heuristic_scores"] == snapshot.rug_scores
         assert stored["research"]["price_usd"] == snapshot.state.price_usd
     confidences = [opportunity.confidence for opportunity, _ in recorded]
     assert confidences == sorted(confidences, reverse=True)
     assert len({candidate.uuid for _, candidate in recorded}) == len(recorded)
+
+
+def test_a_candidate_is_stored_with_the_features_that_it_was_judged_by(
+    strategy: HighVolatilityLowCapStrategy, fresh_database: Database
+) -> None:
+    recorded = asyncio.run(scan_and_record(strategy, AT))
+    own = {f.name for f in FEATURES if f.source == "own records"}
+    with fresh_database.connect("trade_reader") as connection:
+        frame = read_trade_frame(connection)
+    assert len(frame) == len(recorded)
+    for opportunity, candidate in recorded:
+        row = frame.loc[str(candidate.uuid)]
+        assert row["vector_source"] == "stored"
+        assert row[list(NAMES)].to_numpy(np.float64).tobytes() == opportunity.features.tobytes()
+        assert candidate.feature_hash == vector_hash(opportunity.features)
+        assert row["heuristic_confidence"] == opportunity.confidence
+        assert row["rug_risk"] == opportunity.snapshot.known["rug_risk"]
+        assert row[sorted(own)].isna().all()
+
+
+def test_the_scan_computes_what_the_feature_table_does() -> None:
+    strategy = HighVolatilityLowCapStrategy(config=CONFIG, market=market())
+    found = asyncio.run(strategy.scan_low_cap_opportunities(AT))
+    names, at = [o.instrument for o in found], np.full(len(found), AT)
+    vectors, _ = feature_vectors(market(), strategy.config, names, at)
+    assert len(found) > 3
+    assert np.array([o.features for o in found]).tobytes() == vectors.tobytes()
 
 
 def test_the_example_runs_as_written_on_the_market_of_now(tracker: TradeTrackingSystem) -> None:
@@ -139,12 +172,20 @@ def test_the_fund_of_the_argument_is_the_one_that_is_used(tracker: TradeTracking
 
 
 def test_a_scan_of_a_moment_does_not_see_what_came_after() -> None:
-    def found(feed: SimulatedMarket) -> list[tuple[str, float]]:
+    def found(feed: SimulatedMarket) -> list[tuple[str, bytes]]:
         strategy = HighVolatilityLowCapStrategy(config=CONFIG, market=feed)
         opportunities = asyncio.run(strategy.scan_low_cap_opportunities(AT))
-        return [(o.instrument, o.confidence) for o in opportunities]
+        return [(o.instrument, o.features.tobytes()) for o in opportunities]
 
     assert found(market(days=2)) == found(market(days=5)) != []
+
+
+def test_what_became_known_at_the_very_moment_is_seen() -> None:
+    batch = pool_events([AT - 1, AT, AT + 1], [1.0, 2.0, 3.0], [9_000.0] * 3, market_cap=1e6)
+    strategy = HighVolatilityLowCapStrategy(config=CONFIG, market=KnownFeed(events=[batch]))
+    (found,) = asyncio.run(strategy.scan_low_cap_opportunities(AT))
+    assert found.snapshot.state.price_usd == 2.0
+    assert found.snapshot.known["volume_24h_usd"] == 18_000.0
 
 
 def test_an_impossible_fund_is_refused() -> None:

@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Mapping
+from typing import TypeVar
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from trade_pipeline.core.execution.venue import Fill, Order, Refusal, Touch
-from trade_pipeline.core.market.event import TradeRules
+from trade_pipeline.core.market.event import Floats, TradeRules
 from trade_pipeline.core.market.history import TokenState
+
+N = TypeVar("N", float, Floats)
 
 
 class AmmConfig(BaseModel):
@@ -41,7 +46,7 @@ class AmmConfig(BaseModel):
     )
 
 
-def swap_output(amount_in: float, reserve_in: float, reserve_out: float, fee: float) -> float:
+def swap_output(amount_in: float, reserve_in: N, reserve_out: N, fee: float) -> N:
     """Constant-product output for an input; reserves before the swap, all in the same units."""
     taken = amount_in * (1.0 - fee)
     return reserve_out * taken / (reserve_in + taken)
@@ -83,6 +88,16 @@ class AmmVenue:
         quote = swap_output(kept, state.reserve_token, state.reserve_quote, self._config.pool_fee)
         return quote * state.quote_usd
 
+    def values_usd(
+        self, tokens: float, reserve_token: Floats, reserve_quote: Floats, quote_usd: Floats
+    ) -> Floats:
+        """`value_usd` at many states, to the bit."""
+        kept = tokens * (1.0 - self._config.expected_tax)
+        tradable = (reserve_quote > 0) & (reserve_token > 0)
+        with np.errstate(all="ignore"):
+            quote = swap_output(kept, reserve_token, reserve_quote, self._config.pool_fee)
+            return np.where(tradable, quote * quote_usd, 0.0)
+
     def range_usd(self, tokens: float, state: TokenState) -> tuple[float, float]:
         value = self.value_usd(tokens, state)
         return value, value
@@ -97,6 +112,19 @@ class AmmVenue:
 
     def affordable_usd(self, cash_usd: float) -> float:
         return max(0.0, cash_usd - self._config.gas_usd)
+
+    def expected_costs(
+        self, stake_usd: float, max_impact: float, known: Mapping[str, Floats]
+    ) -> dict[str, Floats]:
+        # One side of the pool; the mean price paid exceeds the spot price by the stake's share.
+        depth = 0.5 * known["liquidity_usd"]
+        impact = stake_usd / np.where(depth > 0, depth, np.nan)
+        config = self._config
+        return {
+            "stake_to_depth": impact / max_impact,
+            "expected_impact": impact,
+            "expected_cost": 2 * (config.pool_fee + impact + config.gas_usd / stake_usd),
+        }
 
     def impact_capacity_usd(self, state: TokenState, max_impact: float) -> float | None:
         # The mean price paid exceeds the spot price by dx / x, so that is the stake's bound.

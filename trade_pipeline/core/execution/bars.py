@@ -9,11 +9,13 @@ is worse by half the spread and by a square-root impact of the share it takes (A
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from trade_pipeline.core.execution.venue import Fill, Order, Refusal, Touch
-from trade_pipeline.core.market.event import HOUR, TradeRules
+from trade_pipeline.core.market.event import HOUR, Floats, TradeRules
 from trade_pipeline.core.market.history import TokenState
 
 
@@ -92,6 +94,18 @@ class BarVenue:
 
     def affordable_usd(self, cash_usd: float) -> float:
         return max(0.0, cash_usd / (1.0 + self._config.fee))
+
+    def expected_costs(
+        self, stake_usd: float, max_impact: float, known: Mapping[str, Floats]
+    ) -> dict[str, Floats]:
+        config, volume = self._config, known["volume_1h_usd"]
+        share = stake_usd / np.where(volume > 0, volume, np.nan)
+        impact = config.impact_at_full_volume * np.sqrt(np.minimum(1.0, share))
+        return {
+            "stake_to_depth": share / config.max_participation,
+            "expected_impact": impact,
+            "expected_cost": 2 * (config.fee + config.spread / 2 + impact),
+        }
 
     def impact_capacity_usd(self, state: TokenState, max_impact: float) -> float | None:
         return self._config.max_participation * state.volume_usd

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 from uuid import UUID
 
-from trade_pipeline.core.market.event import TradeRules
+from trade_pipeline.core.market.event import Floats, TradeRules
 from trade_pipeline.core.market.history import TokenState
 
 
@@ -120,6 +120,18 @@ class Venue(Protocol):
 
     def affordable_usd(self, cash_usd: float) -> float:
         """The largest stake whose entry and its costs on top a cash can pay."""
+        ...
+
+    def expected_costs(
+        self, stake_usd: float, max_impact: float, known: Mapping[str, Floats]
+    ) -> dict[str, Floats]:
+        """What entries of a stake would cost, from the columns of the research; a row each.
+
+        Returns:
+            ``stake_to_depth``: the stake by the stake whose impact is ``max_impact``;
+            ``expected_impact``: own impact of the entry; ``expected_cost``: fees, gas, spread and
+            impact there and back; all as fractions, NaN where unknown.
+        """
         ...
 
     def impact_capacity_usd(self, state: TokenState, max_impact: float) -> float | None:

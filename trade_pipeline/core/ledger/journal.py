@@ -20,9 +20,11 @@ from psycopg import sql
 
 from trade_pipeline.core.errors import ReplayMismatch, StoreUnavailable
 from trade_pipeline.core.ids import uuid7_floor
-from trade_pipeline.core.ledger.chain import LEDGER_COLUMNS, Chain
+from trade_pipeline.core.ledger.bulk import copy_rows, move_head
+from trade_pipeline.core.ledger.chain import Chain
 from trade_pipeline.core.records import (
     ExecutionRecord,
+    FeatureRow,
     Record,
     ResearchDocument,
     Scan,
@@ -34,9 +36,10 @@ from trade_pipeline.core.records import (
 
 # In the order in which foreign keys want them.
 TABLES: tuple[type[Record], ...] = (
-    Session, TradeCandidate, ResearchDocument, ExecutionRecord, TradeOutcome, Scan, SessionEnd,
+    Session, TradeCandidate, ResearchDocument, FeatureRow, ExecutionRecord, TradeOutcome, Scan,
+    SessionEnd,
 )  # fmt: skip
-_PARTITIONED = ("candidates", "research_docs", "executions", "outcomes")
+_PARTITIONED = ("candidates", "research_docs", "feature_rows", "executions", "outcomes")
 
 # A successor waits this long for the backend of a killed writer to leave.
 _LOCK_TIMEOUT = "30s"
@@ -75,13 +78,6 @@ class Journal:
         self._writing: Future[None] | None = None
         self.new_rows = 0
         self.database_seconds = 0.0
-        self._copy = {
-            kind.TABLE: sql.SQL("COPY trade.{} ({}) FROM STDIN").format(
-                sql.Identifier(kind.TABLE),
-                sql.SQL(", ").join(map(sql.Identifier, LEDGER_COLUMNS + kind.COLUMNS)),
-            )
-            for kind in TABLES
-        }
         started = time.perf_counter()
         self._lock()
         self._stored, self._stored_head = self._read(first, last)
@@ -147,12 +143,10 @@ class Journal:
     def _write(self, batch: dict[str, list[tuple[Any, ...]]], head: tuple[str, int, bytes]) -> None:
         started = time.perf_counter()
         with self._connection.transaction(), self._connection.cursor() as cursor:
-            for table, rows in batch.items():
-                if rows:
-                    with cursor.copy(self._copy[table]) as copy:
-                        for row in rows:
-                            copy.write_row(row)
-            self._move_head(cursor, head)
+            for kind in TABLES:
+                if rows := batch[kind.TABLE]:
+                    copy_rows(cursor, kind, rows)
+            move_head(cursor, self._head_seq, *head)
         self._head_seq = head[1]
         self.database_seconds += time.perf_counter() - started
 
@@ -187,23 +181,6 @@ class Journal:
             with contextlib.suppress(psycopg.OperationalError):
                 # A connection that is gone has let go already.
                 self._unlock()
-
-    def _move_head(self, cursor: psycopg.Cursor, head: tuple[str, int, bytes]) -> None:
-        chain_id, seq, chain_hash = head
-        if self._head_seq < 0:
-            cursor.execute(
-                "INSERT INTO trade.chain_heads (chain_id, chain_seq, chain_hash) "
-                "VALUES (%s, %s, %s) ON CONFLICT (chain_id) DO NOTHING",
-                head,
-            )
-        else:
-            cursor.execute(
-                "UPDATE trade.chain_heads SET chain_seq = %s, chain_hash = %s, updated_at = now() "
-                "WHERE chain_id = %s AND chain_seq = %s",
-                (seq, chain_hash, chain_id, self._head_seq),
-            )
-        if cursor.rowcount != 1:
-            raise ReplayMismatch(f"chain {chain_id} was written by somebody else meanwhile")
 
     def _lock(self) -> None:
         try:

@@ -6,7 +6,6 @@ listing can open at an absurd price.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
@@ -16,17 +15,20 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from trade_pipeline.core.canonical import address_of, canonical_bytes
 from trade_pipeline.core.errors import BadMarketData
 from trade_pipeline.core.market import parquet
 from trade_pipeline.core.market.event import (
     HOUR,
+    Floats,
     Instrument,
     Ints,
     MarketBatch,
-    TokenFacts,
     TradeRules,
     unknown_column,
 )
+from trade_pipeline.core.market.facts import FactTable
+from trade_pipeline.core.market.mentions import Mentions
 from trade_pipeline.core.market.parquet import NUMBER, TEXT, TIME, required, time_text
 
 BATCH_ROWS = 65_536
@@ -50,6 +52,10 @@ _SOURCE = pa.schema(_KEYS)
 class HourlyBars:
     """A folder whose ``ohlcv_1h`` holds one Parquet file per quarter.
 
+    Args:
+        mentions: a folder with hourly counts of the messages that name the coins; see `Mentions`.
+        until: leave out what was not known by this moment; None: nothing.
+
     The symbols and the span of every file are read at once, bars and facts when they are asked for.
 
     Raises:
@@ -58,8 +64,13 @@ class HourlyBars:
 
     kind = "spot-1h"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, mentions: Path | None = None, until: int | None = None
+    ) -> None:
         self._folder = folder
+        self._mentions_folder = mentions
+        # A bar is stamped with its beginning, and known when it has closed.
+        self._until = None if until is None else until - HOUR
         self._paths = sorted((folder / "ohlcv_1h").glob("*.parquet"))
         if not self._paths:
             raise BadMarketData(
@@ -85,10 +96,14 @@ class HourlyBars:
         self.instruments: Sequence[Instrument] = [
             Instrument(f"{base}/{QUOTE}", base) for base in bases
         ]
+        self._mentions = None if mentions is None else Mentions(mentions, bases, until)
 
     def content_address(self) -> str:
-        """The address of all files of bars, with their names."""
-        return parquet.content_address(self._folder, self._paths)
+        """The address of all files of bars, with their names, and of the counts of mentions."""
+        bars = parquet.content_address(self._folder, self._paths)
+        if self._mentions is None:
+            return bars
+        return address_of(canonical_bytes([bars, self._mentions.content_address()]))
 
     def span(self) -> tuple[int, int]:
         """When the first and the last bar closed."""
@@ -107,18 +122,24 @@ class HourlyBars:
             for row in range(first, last, BATCH_ROWS):
                 yield bars.rows(row, min(row + BATCH_ROWS, last))
 
-    def facts(self, token: int, at: int) -> TokenFacts:
-        """Whether the market cap of the token's latest bar is an estimate."""
-        times, estimated = self._estimates[token]
-        step = bisect_right(times, at) - 1
-        return TokenFacts(market_cap_estimated=True if step >= 0 and estimated[step] else None)
+    def facts_at(self, token: npt.NDArray[np.int32], at: Ints) -> dict[str, Floats]:
+        """Whether the market cap of the tokens' latest bars is an estimate."""
+        return self._estimates.as_of(token, at)
+
+    def mentions_at(self, token: npt.NDArray[np.int32], at: Ints) -> dict[str, Floats]:
+        """How often the pairs' coins had been named in messages."""
+        return {} if self._mentions is None else self._mentions.at(token, at)
+
+    def until(self, moment: int) -> HourlyBars:
+        """The recording as it stood at a moment."""
+        return HourlyBars(self._folder, self._mentions_folder, moment)
 
     def rules(self, token: int) -> TradeRules:
         """An exchange's pairs have no contract."""
         return TradeRules()
 
     def _bars(self, path: Path) -> MarketBatch:
-        table = parquet.read(path, _BARS)
+        table = parquet.rows_until(parquet.read(path, _BARS), "timestamp", self._until)
         token, opened, source = self._keys(path, table)
 
         def where(row: int) -> str:
@@ -195,18 +216,18 @@ class HourlyBars:
         return token, opened, source
 
     @cached_property
-    def _estimates(self) -> list[tuple[list[int], list[bool]]]:
-        """By token: when it became known that its market cap is, or is no longer, estimated."""
-        steps: list[tuple[list[int], list[bool]]] = [([], []) for _ in self._symbols]
+    def _estimates(self) -> FactTable:
+        """When it became known that a token's market cap is, or is no longer, estimated."""
+        found = []
         for path in self._paths:
-            token, opened, source = self._keys(path, parquet.read(path, _SOURCE))
+            table = parquet.rows_until(parquet.read(path, _SOURCE), "timestamp", self._until)
+            token, opened, source = self._keys(path, table)
             by_token = np.argsort(token, kind="stable")
             estimated = source[by_token] == ESTIMATED
             changed = np.diff(token[by_token], prepend=-1) != 0
             changed[1:] |= estimated[1:] != estimated[:-1]
             rows = by_token[changed]
-            for row, value in zip(rows.tolist(), estimated[changed].tolist(), strict=True):
-                times, values = steps[token[row]]
-                times.append(int(opened[row]) + HOUR)
-                values.append(value)
-        return steps
+            value = np.where(estimated[changed], 1.0, np.nan)
+            found.append((token[rows], opened[rows] + HOUR, value))
+        token, known_at, value = (np.concatenate(column) for column in zip(*found, strict=True))
+        return FactTable(token, known_at, known_at, {"market_cap_estimated": value})

@@ -7,6 +7,7 @@ microseconds since 1970-01-01 UTC, amounts are USD unless the name says otherwis
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -135,10 +136,33 @@ class TokenFacts:
 
     def as_dict(self) -> dict[str, Any]:
         """The known facts by name, without the sentiment."""
-        return {name: value for name in _FACT_NAMES if (value := getattr(self, name)) is not None}
+        return {name: value for name in FACT_NAMES if (value := getattr(self, name)) is not None}
+
+    @classmethod
+    def from_columns(cls, columns: Mapping[str, Floats], row: int) -> TokenFacts:
+        """One row of the columns of `MarketFeed.facts_at`."""
+        known = {
+            name: value
+            for name in FACT_NAMES
+            if name in columns and not math.isnan(value := float(columns[name][row]))
+        }
+        levels = {
+            name.removeprefix(SENTIMENT): float(levels[row])
+            for name, levels in columns.items()
+            if name.startswith(SENTIMENT)
+        }
+        given: dict[str, Any] = {
+            name: int(value) if name == "holders" else bool(value) if name in _FLAGS else value
+            for name, value in known.items()
+        }
+        sentiment = {source: level for source, level in levels.items() if not math.isnan(level)}
+        return cls(**given, sentiment=sentiment)
 
 
-_FACT_NAMES = tuple(f.name for f in fields(TokenFacts) if f.name != "sentiment")
+FACT_NAMES = tuple(f.name for f in fields(TokenFacts) if f.name != "sentiment")
+# Columns of a sentiment are named by this and the source.
+SENTIMENT = "sentiment:"
+_FLAGS = ("contract_verified", "audited", "mintable", "market_cap_estimated")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from trade_pipeline.core.market.event import Instrument, MarketBatch, TokenFacts, TradeRules
+import numpy as np
+import numpy.typing as npt
+
+from trade_pipeline.core.market.event import Floats, Instrument, Ints, MarketBatch, TradeRules
 
 
 class MarketFeed(Protocol):
@@ -36,10 +39,31 @@ class MarketFeed(Protocol):
         """
         ...
 
-    def facts(self, token: int, at: int) -> TokenFacts:
-        """What was known about a token at a moment (``known_at <= at``)."""
+    def facts_at(self, token: npt.NDArray[np.int32], at: Ints) -> dict[str, Floats]:
+        """What was known about tokens at moments (``known_at <= at``), a row a pair.
+
+        Returns:
+            Columns of `FACT_NAMES` (truths as 0 and 1) and ``sentiment:<source>``; NaN is unknown.
+            A column that is not there is one that this market never knows.
+        """
+        ...
+
+    def mentions_at(self, token: npt.NDArray[np.int32], at: Ints) -> dict[str, Floats]:
+        """How often tokens had been named in messages by some moments, a row a pair.
+
+        Returns:
+            ``mentions_<hours>h`` for 1, 24, 48 and 168 and ``messages_<hours>h`` (all messages) for
+            24; NaN is unknown.  No column where a market has no such counts.
+        """
         ...
 
     def rules(self, token: int) -> TradeRules:
         """What the token's contract does to trades, where the market knows it."""
+        ...
+
+    def until(self, moment: int) -> MarketFeed:
+        """The same market with nothing in it that was not known by a moment.
+
+        It proves that an answer looks at nothing later: it is the same from both.
+        """
         ...

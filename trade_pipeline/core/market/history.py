@@ -1,19 +1,18 @@
 """What a session has seen of each token: columns that only grow.
 
-A batch is appended at once, but every question names how many of the token's events count
-(``upto``), so that an answer never sees an event that comes after the moment asked about.  A window
-is one reduction over its events in their order, never a running sum: the same events give the same
-bits.
+A batch is appended at once, but every question names the moment, or how many of the token's events
+count (``upto``), so that an answer never sees an event that comes after the moment asked about.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from trade_pipeline.core.market.event import Floats, Ints, MarketBatch
+from trade_pipeline.core.market.event import HOUR, Floats, Ints, MarketBatch
 
 _COLUMNS = (
     "price_usd", "open_usd", "high_usd", "low_usd", "volume_usd", "flow_usd", "liquidity_usd",
@@ -42,6 +41,21 @@ class TokenState:
     reserve_token: float
 
 
+@dataclass(frozen=True, slots=True)
+class GatheredEvents:
+    """Events of some tokens in flat columns.
+
+    Attributes:
+        bounds: where each token's events begin; one more for the end.
+        known_at: of each event; rising within a token.
+        columns: by name, one value an event and a zero at the end.
+    """
+
+    bounds: Ints
+    known_at: Ints
+    columns: Mapping[str, Floats]
+
+
 class MarketHistory:
     """The events of ``tokens`` tokens so far."""
 
@@ -49,6 +63,9 @@ class MarketHistory:
         self._times: list[Ints] = [np.empty(0, np.int64)] * tokens
         self._values: list[Floats] = [np.empty((len(_COLUMNS), 0))] * tokens
         self._lengths = [0] * tokens
+        # Where it changed and at each hour's first event; before them all it is unknown.
+        self._quote_times: list[Ints] = [np.full(1, np.iinfo(np.int64).min)]
+        self._quotes: list[Floats] = [np.full(1, np.nan)]
 
     def extend(self, batch: MarketBatch) -> npt.NDArray[np.int64]:
         """Append a batch; for each row, how many events its token has up to and with that row."""
@@ -69,6 +86,10 @@ class MarketHistory:
             self._values[token][:, before:after] = values[:, start:stop]
             self._lengths[token] = after
             upto[order[start:stop]] = np.arange(before + 1, after + 1)
+        changed = np.diff(batch.quote_usd, prepend=np.nan) != 0
+        changed |= np.diff(batch.known_at // HOUR, prepend=-1) != 0
+        self._quote_times.append(batch.known_at[changed])
+        self._quotes.append(batch.quote_usd[changed])
         return upto
 
     def state(self, token: int, upto: int, quote_usd: float) -> TokenState:
@@ -77,25 +98,34 @@ class MarketHistory:
         values = self._values[token][:, last].tolist()
         return TokenState(token, int(self._times[token][last]), quote_usd, *values)
 
-    def since(self, token: int, upto: int, moment: int) -> int:
-        """Index of the first of the ``upto`` events that is later than a moment."""
-        return int(self._times[token][:upto].searchsorted(moment, side="right"))
+    def gather(self, tokens: Sequence[int], since: int) -> GatheredEvents:
+        """The events of some tokens, later than a moment, one token after the other.
 
-    def column(self, token: int, name: str, first: int, upto: int) -> Floats:
-        """A column over the events ``first`` to ``upto`` (exclusive)."""
-        values: Floats = self._values[token][_INDEX[name], first:upto]
-        return values
+        Args:
+            tokens: which, each once.
+        """
+        firsts = [
+            int(self._times[t][: self._lengths[t]].searchsorted(since, "right")) for t in tokens
+        ]
+        spans = [(t, first, self._lengths[t]) for t, first in zip(tokens, firsts, strict=True)]
+        bounds = np.cumsum([0, *(stop - first for _, first, stop in spans)])
+        times = np.empty(bounds[-1], np.int64)
+        values = np.zeros((len(_COLUMNS), int(bounds[-1]) + 1))
+        for (token, first, stop), start in zip(spans, bounds.tolist(), strict=False):
+            times[start : start + stop - first] = self._times[token][first:stop]
+            values[:, start : start + stop - first] = self._values[token][:, first:stop]
+        columns = dict(zip(_COLUMNS, values, strict=True))
+        return GatheredEvents(bounds, times, columns)
 
-    def at_moments(self, token: int, name: str, upto: int, moments: Ints) -> Floats:
-        """A column as each of some moments knew it; NaN before the token's first event."""
-        index = self._times[token][:upto].searchsorted(moments, side="right") - 1
-        values: Floats = self._values[token][_INDEX[name]][index]
-        values[index < 0] = np.nan
-        return values
+    def quote_at(self, moments: Ints, oldest: Ints) -> Floats:
+        """USD price of the quote token as the newest event of any token knew it.
 
-    def first_known_at(self, token: int) -> int:
-        """When the token's first event was known."""
-        return int(self._times[token][0])
+        Args:
+            oldest: NaN where no event came in an hour (UTC) after that of this moment.
+        """
+        times, quotes = np.concatenate(self._quote_times), np.concatenate(self._quotes)
+        index = times.searchsorted(moments, side="right") - 1
+        return np.where(times[index] // HOUR > oldest // HOUR, quotes[index], np.nan)
 
     def _reserve(self, token: int, length: int) -> None:
         capacity = len(self._times[token])

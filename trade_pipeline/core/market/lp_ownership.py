@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from trade_pipeline.core.errors import BadMarketData
 from trade_pipeline.core.market import parquet
-from trade_pipeline.core.market.event import TokenFacts
+from trade_pipeline.core.market.event import Floats, Ints
+from trade_pipeline.core.market.facts import FactTable
 from trade_pipeline.core.market.parquet import INTEGER, NUMBER, TEXT, TIME, required
 
 ZERO_ADDRESS = "0x0000000000000000000000000000000000000000"
@@ -22,6 +24,8 @@ LOCKERS = (
 )
 # Doubles that were added and subtracted: this share of a pool's largest LP supply is nothing.
 DUST = 1e-9
+
+_SHARES = ("lp_creator_share", "lp_locked_share", "lp_burned_share")
 
 _TRANSFERS = pa.schema(
     [
@@ -37,37 +41,42 @@ _TRANSFERS = pa.schema(
 
 
 class LpOwnership:
-    """The shares of every pool's LP supply over time; a pool's steps are computed at first use.
+    """The shares of every pool's LP supply over time, computed at their first use.
 
     A transfer from the zero address mints, one to it burns (the pool's minimum, minted to the zero
     address, is negligible).  LP tokens that a pool or a router holds count for nobody.
     """
 
-    def __init__(self, path: Path, pools: Sequence[str]) -> None:
+    def __init__(self, path: Path, pools: Sequence[str], until: int | None = None) -> None:
         self._path = path
         self._pools = pools
-        self._table = parquet.read(path, _TRANSFERS)
+        self._table = parquet.rows_until(parquet.read(path, _TRANSFERS), "timestamp", until)
         pool = parquet.codes(path, self._table, "pool", pools)
         parquet.amounts(path, self._table, "lp_tokens", lambda row: f"of pool {pools[pool[row]]}")
         self._times = parquet.log_times(path, self._table)
         self._rows = np.argsort(pool, kind="stable")
         self._pool_of_row = pool[self._rows]
-        self._steps: dict[int, tuple[list[int], list[TokenFacts]]] = {}
 
-    def facts(self, pool: int, at: int) -> TokenFacts:
-        """The shares after every transfer with ``timestamp <= at``; unknown where there is none.
+    def facts_at(self, pool: npt.NDArray[np.int32], at: Ints) -> dict[str, Floats]:
+        """The shares after every transfer with ``timestamp <= at``; NaN where there is none.
 
         Raises:
             BadMarketData: somebody sends more than they have: transfers are missing.
         """
-        steps = self._steps.get(pool)
-        if steps is None:
-            steps = self._steps[pool] = self._steps_of(pool)
-        times, facts = steps
-        return facts[bisect_right(times, at)]
+        return self._table_of_shares.as_of(pool, at)
 
-    def _steps_of(self, pool: int) -> tuple[list[int], list[TokenFacts]]:
-        """The times of a pool's transfers, and the facts before the first and after each."""
+    @cached_property
+    def _table_of_shares(self) -> FactTable:
+        pools = np.unique(self._pool_of_row)
+        steps = [self._steps_of(pool) for pool in pools.tolist()]
+        times = np.concatenate([times for times, _ in steps])
+        shares = np.concatenate([shares for _, shares in steps])
+        pool = np.repeat(pools, [len(times) for times, _ in steps]).astype(np.int32)
+        # The transfers of one moment in their order: the last of them holds.
+        return FactTable(pool, times, times, dict(zip(_SHARES, shares.T, strict=True)))
+
+    def _steps_of(self, pool: int) -> tuple[Ints, Floats]:
+        """The times of a pool's transfers, and the shares after each, a row of `_SHARES`."""
         first, last = np.searchsorted(self._pool_of_row, [pool, pool + 1])
         rows = self._rows[first:last]
         transfers = zip(
@@ -78,7 +87,7 @@ class LpOwnership:
             ),
             strict=True,
         )
-        facts = [TokenFacts()]
+        shares = []
         balance: dict[str, float] = {}
         creator: str | None = None
         supply = largest = 0.0
@@ -100,19 +109,15 @@ class LpOwnership:
                     f"{sender} sends more than it received; a transfer before is missing"
                 )
             if creator is None or supply <= DUST * largest:
-                facts.append(TokenFacts())
+                shares.append((np.nan, np.nan, np.nan))
             else:
-                facts.append(_shares(balance, creator, supply))
-        return self._times[rows].tolist(), facts
+                shares.append(_shares(balance, creator, supply))
+        return self._times[rows], np.array(shares)
 
 
-def _shares(balance: dict[str, float], creator: str, supply: float) -> TokenFacts:
+def _shares(balance: dict[str, float], creator: str, supply: float) -> tuple[float, float, float]:
     def share(*holders: str) -> float:
         held = sum(balance.get(holder, 0.0) for holder in holders)
         return min(max(held / supply, 0.0), 1.0)
 
-    return TokenFacts(
-        lp_creator_share=share(creator),
-        lp_locked_share=share(*LOCKERS),
-        lp_burned_share=share(DEAD_ADDRESS),
-    )
+    return share(creator), share(*LOCKERS), share(DEAD_ADDRESS)

@@ -87,6 +87,13 @@ def texts(path: Path, column: str) -> list[str]:
     return sorted(pc.unique(table[column]).to_pylist())
 
 
+def rows_until(table: pa.Table, column: str, until: int | None) -> pa.Table:
+    """The rows whose time is not after a moment; all of them for None."""
+    if until is None:
+        return table
+    return table.filter(pc.less_equal(table[column].cast(INTEGER), until)).combine_chunks()
+
+
 def integers(table: pa.Table, name: str) -> Ints:
     """An `INTEGER` column, or a `TIME` column as microseconds."""
     values: Ints = table[name].cast(INTEGER).to_numpy()

@@ -34,14 +34,26 @@ def market_in(folder: Path) -> str:
 
 
 def open_market(
-    kind: str, *, data: Path | None, seed: int, start: int, end: int, simulator: SimulatorConfig
+    kind: str,
+    *,
+    data: Path | None,
+    seed: int,
+    start: int,
+    end: int,
+    simulator: SimulatorConfig,
+    mentions: Path | None = None,
 ) -> MarketFeed:
     """The market of a kind: a recording's folder, or a simulation from ``start`` to ``end``.
+
+    Args:
+        mentions: for spot-1h, a folder with hourly counts of mentions.
 
     Raises:
         BadConfig: the kind does not exist, or lacks (or cannot use) a folder.
         BadMarketData: the recording is missing or wrong.
     """
+    if mentions is not None and kind != "spot-1h":
+        raise BadConfig(f"mentions={str(mentions)!r}: market {kind} uses none, only spot-1h does")
     if kind == "simulated":
         if data is not None:
             raise BadConfig(f"data={str(data)!r}: the simulated market reads no recording")
@@ -50,4 +62,6 @@ def open_market(
         raise BadConfig(f"market={kind!r}: expected one of {', '.join(MARKETS)}")
     if data is None:
         raise BadConfig(f"data=None: market {kind} needs the folder of its recording")
+    if kind == "spot-1h":
+        return HourlyBars(data, mentions)
     return RECORDED[kind](data)

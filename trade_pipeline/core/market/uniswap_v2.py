@@ -30,7 +30,6 @@ from trade_pipeline.core.market.event import (
     Instrument,
     Ints,
     MarketBatch,
-    TokenFacts,
     TradeRules,
     unknown_column,
 )
@@ -86,14 +85,18 @@ class UniswapV2Tape:
 
     The pools are read and checked at once, everything else as a whole at its first use.
 
+    Args:
+        until: leave out what was not known by this moment; None: nothing.
+
     Raises:
         BadMarketData: a file is missing, or a pool is wrong.
     """
 
     kind = "uniswap-v2"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, until: int | None = None) -> None:
         self._folder = folder
+        self._until = until
         self._tape_path = folder / "tape.parquet"
         self._pools_path = folder / "pools.parquet"
         self._quotes_path = folder / "eth_usd.parquet"
@@ -137,10 +140,18 @@ class UniswapV2Tape:
         for row in range(first, last, BATCH_ROWS):
             yield self._batch(slice(row, min(row + BATCH_ROWS, last)))
 
-    def facts(self, token: int, at: int) -> TokenFacts:
-        """Who owned the pool's liquidity at a moment."""
+    def facts_at(self, token: npt.NDArray[np.int32], at: Ints) -> dict[str, Floats]:
+        """Who owned the pools' liquidity at some moments."""
         ownership = self._lp_ownership
-        return TokenFacts() if ownership is None else ownership.facts(token, at)
+        return {} if ownership is None else ownership.facts_at(token, at)
+
+    def mentions_at(self, token: npt.NDArray[np.int32], at: Ints) -> dict[str, Floats]:
+        """The tape knows no messages."""
+        return {}
+
+    def until(self, moment: int) -> UniswapV2Tape:
+        """The recording as it stood at a moment; the pools' static facts are those of its file."""
+        return UniswapV2Tape(self._folder, moment)
 
     def rules(self, token: int) -> TradeRules:
         """The tape does not know what a contract does to trades."""
@@ -206,7 +217,7 @@ class UniswapV2Tape:
     @cached_property
     def _tape(self) -> _Tape:
         path = self._tape_path
-        table = parquet.read(path, _TAPE)
+        table = parquet.rows_until(parquet.read(path, _TAPE), "timestamp", self._until)
         token = parquet.codes(path, table, "pool", self._pools)
         block = table["block"]
 
@@ -267,7 +278,8 @@ class UniswapV2Tape:
         # pandas stores an index without a name under the second one.
         stored = parquet.column_names(path)
         name = "timestamp" if "timestamp" in stored else "__index_level_0__"
-        table = parquet.read(path, pa.schema([required(name, TIME), required("eth_usd", NUMBER)]))
+        schema = pa.schema([required(name, TIME), required("eth_usd", NUMBER)])
+        table = parquet.rows_until(parquet.read(path, schema), name, self._until)
         begin = parquet.integers(table, name)
         price = parquet.amounts(
             path, table, "eth_usd", lambda row: f"at {time_text(begin[row])}", positive=True
@@ -294,7 +306,7 @@ class UniswapV2Tape:
     @cached_property
     def _lp_ownership(self) -> LpOwnership | None:
         path = self._transfers_path
-        return LpOwnership(path, self._pools) if path.is_file() else None
+        return LpOwnership(path, self._pools, self._until) if path.is_file() else None
 
 
 def _changes(

@@ -1,10 +1,12 @@
-"""Rug-pull heuristics by name: each a risk in 0..1 from what was known, or absent where unknown."""
+"""Rug-pull heuristics by name: each a risk in 0..1 from what was known, NaN where unknown."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 
-from trade_pipeline.core.market.event import DAY, TokenFacts
+import numpy as np
+
+from trade_pipeline.core.market.event import Floats
 
 # How much a heuristic at its full value counts by itself.  They combine like independent warnings:
 # risk = 1 - product(1 - weight * score).
@@ -23,58 +25,41 @@ WEIGHTS: dict[str, float] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class RecentTrading:
-    """A token's last 24 h as the rug heuristics see it.
+def rug_scores(known: Mapping[str, Floats]) -> dict[str, Floats]:
+    """The heuristics of many candidates, each 0 (no sign) to 1 (plain sign).
 
-    Attributes:
-        removed_share: liquidity removed in the window, as a share of the most that was there.
-        buys, sells: number of swaps; None where a market does not tell them apart.
-        age: microseconds since trading began; None where unknown.
+    Args:
+        known: facts by the names of `TokenFacts`, and of the last 24 h ``removed_share`` (liquidity
+            removed, as a share of the most that was there), ``buys`` and ``sells`` (number of
+            swaps); and ``age_hours``.  All of the same length; NaN is unknown.
     """
-
-    removed_share: float | None
-    buys: int | None
-    sells: int | None
-    age: int | None
-
-
-def rug_scores(facts: TokenFacts, trading: RecentTrading) -> dict[str, float]:
-    """The heuristics that can be judged, by name, each 0 (no sign) to 1 (plain sign)."""
-    scores: dict[str, float] = {}
-    if trading.removed_share is not None:
-        scores["liquidity_removed"] = min(1.0, trading.removed_share / 0.5)
-    if facts.lp_creator_share is not None:
-        scores["lp_unlocked"] = facts.lp_creator_share
-    elif facts.lp_locked_share is not None or facts.lp_burned_share is not None:
-        bound = (facts.lp_locked_share or 0.0) + (facts.lp_burned_share or 0.0)
-        scores["lp_unlocked"] = max(0.0, 1.0 - bound)
-    if facts.developer_share is not None:
-        scores["developer_holding"] = min(1.0, facts.developer_share / 0.2)
-    if facts.top_holders_share is not None:
-        scores["holder_concentration"] = facts.top_holders_share
-    if facts.failed_sell_share is not None:
-        scores["sell_failures"] = min(1.0, facts.failed_sell_share / 0.3)
-    if trading.buys is not None and trading.sells is not None and trading.buys >= 20:
+    locked, burned = known["lp_locked_share"], known["lp_burned_share"]
+    bound = np.nan_to_num(locked, nan=0.0) + np.nan_to_num(burned, nan=0.0)
+    not_bound = np.where(np.isnan(locked) & np.isnan(burned), np.nan, np.maximum(0.0, 1.0 - bound))
+    creator = known["lp_creator_share"]
+    buys, sells = known["buys"], known["sells"]
+    enough = buys >= 20
+    return {
+        "liquidity_removed": np.minimum(1.0, known["removed_share"] / 0.5),
+        "lp_unlocked": np.where(np.isnan(creator), not_bound, creator),
+        "developer_holding": np.minimum(1.0, known["developer_share"] / 0.2),
+        "holder_concentration": known["top_holders_share"],
+        "sell_failures": np.minimum(1.0, known["failed_sell_share"] / 0.3),
         # Many buys and hardly a sale: probably nobody can sell.
-        scores["no_sells"] = max(0.0, 1.0 - trading.sells / (0.1 * trading.buys))
-    if trading.age is not None:
-        scores["young_token"] = max(0.0, 1.0 - trading.age / (3 * DAY))
-    if facts.mintable is not None:
-        scores["mintable"] = float(facts.mintable)
-    taxes = [tax for tax in (facts.buy_tax, facts.sell_tax) if tax is not None]
-    if taxes:
-        scores["trade_tax"] = min(1.0, max(taxes) / 0.2)
-    if facts.contract_verified is not None:
-        scores["unverified_contract"] = float(not facts.contract_verified)
-    if facts.audited is not None:
-        scores["unaudited"] = float(not facts.audited)
-    return scores
+        "no_sells": np.where(
+            enough, np.maximum(0.0, 1.0 - sells / (0.1 * np.where(enough, buys, 1.0))), np.nan
+        ),
+        "young_token": np.maximum(0.0, 1.0 - known["age_hours"] / 72),
+        "mintable": known["mintable"],
+        "trade_tax": np.minimum(1.0, np.fmax(known["buy_tax"], known["sell_tax"]) / 0.2),
+        "unverified_contract": 1.0 - known["contract_verified"],
+        "unaudited": 1.0 - known["audited"],
+    }
 
 
-def combined_risk(scores: dict[str, float]) -> float:
+def combined_risk(scores: Mapping[str, Floats]) -> Floats:
     """The heuristics as one risk in 0..1; an unknown heuristic neither warns nor reassures."""
-    safe = 1.0
-    for name, score in scores.items():
-        safe *= 1.0 - WEIGHTS[name] * score
+    safe = np.ones(len(next(iter(scores.values()))))
+    for name, weight in WEIGHTS.items():
+        safe = safe * (1.0 - weight * np.nan_to_num(scores[name], nan=0.0))
     return 1.0 - safe

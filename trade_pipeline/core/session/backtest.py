@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from trade_pipeline.core.clock import MarketClock
 from trade_pipeline.core.errors import BadConfig, NaiveDatetime
@@ -20,6 +21,9 @@ from trade_pipeline.core.session.engine import Progress, SessionCounts, TradingS
 from trade_pipeline.core.session.version import code_version
 from trade_pipeline.core.store.artifacts import ArtifactStore, record_artifact
 from trade_pipeline.core.store.database import Database, loss_reported
+
+if TYPE_CHECKING:
+    from trade_pipeline.core.features.rug_risk import RugRisk
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,7 @@ def run_backtest(
         ReplayMismatch: the stored session differs from this replay.
         StoreUnavailable: the database cannot be reached.
     """
+    rug_risk = rug_risk_of(artifacts, config)
     with loss_reported(), database.connect() as connection:
         params = record_artifact(
             connection, artifacts, config.canonical(), media_type="application/json"
@@ -118,6 +123,7 @@ def run_backtest(
                 venue=config.venue(feed.kind),
                 clock=MarketClock(micros(start)),
                 journal=journal,
+                rug_risk=rug_risk,
                 progress=progress,
             ).run()
         seconds = time.perf_counter() - started
@@ -137,6 +143,25 @@ def run_backtest(
         database_seconds=journal.database_seconds,
         peak_memory_mb=peak_memory_mb(),
     )
+
+
+def rug_risk_of(artifacts: ArtifactStore, config: TradingConfig) -> RugRisk | None:
+    """The model of the rug probability that settings name.
+
+    Raises:
+        BadConfig: nothing is stored under the address, or no such model.
+    """
+    if config.rug_risk_model is None:
+        return None
+    from trade_pipeline.core.features.rug_risk import RugRisk
+
+    try:
+        return RugRisk.from_bytes(artifacts.get(config.rug_risk_model))
+    except FileNotFoundError:
+        raise BadConfig(
+            f"rug_risk_model={config.rug_risk_model!r}: no such artifact; learn one first "
+            "(asset rug_risk_model)"
+        ) from None
 
 
 def peak_memory_mb() -> float:

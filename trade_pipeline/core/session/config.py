@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from trade_pipeline.core.canonical import canonical_bytes
-from trade_pipeline.core.errors import BadConfig
+from trade_pipeline.core.errors import bad_config
 from trade_pipeline.core.execution.amm import AmmConfig, AmmVenue
 from trade_pipeline.core.execution.bars import BarConfig, BarVenue
 from trade_pipeline.core.execution.venue import Venue
@@ -19,7 +19,9 @@ BAR_MARKETS = ("spot-1h",)
 
 
 class TradingConfig(BaseModel):
-    """The settings of the strategy, of both kinds of venue, and of the simulated market."""
+    """The settings of the strategy, of both kinds of venue, of the simulated market, and the rug
+    model that its features use.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -27,6 +29,11 @@ class TradingConfig(BaseModel):
     amm: AmmConfig = AmmConfig()
     bars: BarConfig = BarConfig()
     simulator: SimulatorConfig = SimulatorConfig()
+    rug_risk_model: str | None = Field(
+        None,
+        pattern="^sha256:[0-9a-f]{64}$",
+        description="address of the model of the rug probability; unset: it is unknown",
+    )
 
     @classmethod
     def parse(cls, given: dict[str, Any]) -> TradingConfig:
@@ -38,11 +45,7 @@ class TradingConfig(BaseModel):
         try:
             return cls.model_validate(given)
         except ValidationError as error:
-            problems = "; ".join(
-                f"{'.'.join(map(str, e['loc'])) or 'config'}={e['input']!r}: {e['msg']}"
-                for e in error.errors(include_url=False)
-            )
-            raise BadConfig(f"config: {problems}") from None
+            raise bad_config("config", error) from None
 
     def canonical(self) -> bytes:
         """The canonical bytes that ``params_ptr`` addresses."""

@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -19,23 +20,33 @@ from trade_pipeline.core.clock import Clock
 from trade_pipeline.core.errors import BadMarketData
 from trade_pipeline.core.execution.book import to_usd
 from trade_pipeline.core.execution.venue import Venue
+from trade_pipeline.core.features.own_records import (
+    OwnRecords,
+    hours_since_last_close,
+    own_columns,
+)
+from trade_pipeline.core.features.vector import feature_row
 from trade_pipeline.core.ids import micros, moment_of, trade_uuid
 from trade_pipeline.core.ledger.journal import Journal
-from trade_pipeline.core.market.event import DAY, MarketBatch
+from trade_pipeline.core.market.event import Floats, MarketBatch
 from trade_pipeline.core.market.feed import MarketFeed
 from trade_pipeline.core.market.history import MarketHistory, TokenState
-from trade_pipeline.core.records import Scan, Session, SessionEnd, TradeCandidate
+from trade_pipeline.core.market.moments import whole_moments
+from trade_pipeline.core.market.windows import LOOKBACK
+from trade_pipeline.core.records import Record, Scan, Session, SessionEnd, TradeCandidate
 from trade_pipeline.core.session.config import TradingConfig
 from trade_pipeline.core.session.trading import Trading
 from trade_pipeline.core.strategy.confidence import HEURISTIC_VERSION
+from trade_pipeline.core.strategy.config import StrategyConfig
 from trade_pipeline.core.strategy.decision import decide
-from trade_pipeline.core.strategy.evaluation import Evaluator
-from trade_pipeline.core.strategy.universe import universe_codes
+from trade_pipeline.core.strategy.evaluation import Evaluations, Evaluator
+from trade_pipeline.core.strategy.universe import FILTERS, VOLUME, universe_codes
 
-# Windows of 24 hours need what was there when they began.
-WARM_UP = 2 * DAY
-# Whoever watches hears of the session after this many events at the latest.
-PROGRESS_ROWS = 16_384
+if TYPE_CHECKING:
+    from trade_pipeline.core.features.rug_risk import RugRisk
+
+# Events that are looked at together; whoever watches hears of the session after as many.
+PART_ROWS = 16_384
 CREATED_BY = "high_volatility_low_cap"
 
 Progress = Callable[[int, int], None]
@@ -65,6 +76,7 @@ class TradingSession:
     Args:
         session: its record; the id, range and params come from it.
         journal: where the records go.
+        rug_risk: the model of the rug probability; None: the probability is unknown.
         progress: called with (events so far, market time in microseconds) now and then.
     """
 
@@ -77,6 +89,7 @@ class TradingSession:
         venue: Venue,
         clock: Clock,
         journal: Journal,
+        rug_risk: RugRisk | None = None,
         progress: Progress | None = None,
     ) -> None:
         assert session.range_start is not None
@@ -93,8 +106,11 @@ class TradingSession:
         self._journal = journal
         self._progress = progress
         self._history = MarketHistory(len(feed.instruments))
-        self._evaluator = Evaluator(config.strategy, feed, self._history)
-        self._trading = Trading(config.strategy, venue, feed, journal, self._state)
+        self._evaluator = evaluator(config.strategy, feed, self._history, venue, rug_risk)
+        self._own = self._own_newest = OwnRecords()
+        self._own_counts: tuple[int, ...] = ()
+        self._own_known: dict[str, Floats] = {}
+        self._trading = Trading(config.strategy, venue, feed, self, self._state)
         self._upto = [0] * len(feed.instruments)
         self._last_slot = np.full(len(feed.instruments), -1, np.int64)
         self._quote = math.nan
@@ -112,13 +128,12 @@ class TradingSession:
         Raises:
             BadMarketData: the market has no event in the range, or a wrong one.
         """
-        self._journal.append(self._session)
-        for batch in self._feed.batches(self._start - WARM_UP, self._end):
-            for row in range(0, len(batch), PROGRESS_ROWS):
-                part = batch.rows(row, row + PROGRESS_ROWS)
-                self._run_batch(part)
-                if self._progress is not None:
-                    self._progress(self.counts.events, int(part.known_at[-1]))
+        self.append(self._session)
+        batches = self._feed.batches(self._start - LOOKBACK, self._end)
+        for part in whole_moments(batches, PART_ROWS):
+            self._run_part(part)
+            if self._progress is not None:
+                self._progress(self.counts.events, int(part.known_at[-1]))
         if not self.counts.events:
             first, last = (moment_of(at).isoformat() for at in self._feed.span())
             raise BadMarketData(
@@ -130,7 +145,7 @@ class TradingSession:
         self._trading.end_session(self._end)
         self._end_scan()
         self.counts.final_cash_usd = to_usd(self._trading.book.cash)
-        self._journal.append(
+        self.append(
             SessionEnd(
                 session_id=self._session.session_id,
                 events=self.counts.events,
@@ -140,61 +155,98 @@ class TradingSession:
         )
         return self.counts
 
-    def _run_batch(self, batch: MarketBatch) -> None:
-        upto = self._history.extend(batch).tolist()
-        tokens, times = batch.token.tolist(), batch.known_at.tolist()
-        fresh = self._first_of_slot(batch)
-        codes = universe_codes(batch, self._config.universe)
-        wake, codes_list = fresh.tolist(), codes.tolist()
+    def append(self, record: Record) -> None:
+        """Put a record into the journal, and note what the features tell of it."""
+        self._journal.append(record)
+        self._own.observe(record)
+
+    def _run_part(self, part: MarketBatch) -> None:
+        upto = self._history.extend(part).tolist()
+        tokens, times = part.token.tolist(), part.known_at.tolist()
+        looks = self._looks(part)
+        failed, candidates, evaluations = self._evaluate(part, looks)
+        wake = looks.tolist()
         counted, positions, timers = self._upto, self._trading.book.positions, self._timers
         for row, token in enumerate(tokens):
             at = times[row]
             if timers and timers[0][0] < at:
-                self._quote = float(batch.quote_usd[row - 1]) if row else self._quote
+                self._quote = float(part.quote_usd[row - 1]) if row else self._quote
                 self._fire_timers(at)
             counted[token] = upto[row]
             if wake[row] or token in positions:
-                self._quote = float(batch.quote_usd[row])
+                self._quote = float(part.quote_usd[row])
                 self._clock.advance(at)
                 if token in positions:
                     self._trading.on_event(token, at)
                 if wake[row]:
-                    self._look_at(token, at, codes_list[row])
-        self._quote = float(batch.quote_usd[-1])
+                    self._count_look(at, failed.get(row))
+                    if row in candidates:
+                        self._decide(evaluations, candidates[row])
+        self._quote = float(part.quote_usd[-1])
         self.counts.events += len(tokens)
 
-    def _first_of_slot(self, batch: MarketBatch) -> npt.NDArray[np.bool_]:
-        """Which events are their token's first in a slot of market time, from the start on."""
-        slots = batch.known_at // self._interval
-        order = np.argsort(batch.token, kind="stable")
-        order = order[batch.known_at[order] >= self._start]
-        tokens, slots_sorted = batch.token[order], slots[order]
-        before = np.empty_like(slots_sorted)
-        before[1:] = slots_sorted[:-1]
+    def _looks(self, part: MarketBatch) -> npt.NDArray[np.bool_]:
+        """At which events a token is looked at: once a slot of market time, from the start on.
+
+        It is the first moment at which the token moves, after the last of its events then: what is
+        known at once is known whole.
+        """
+        slots = part.known_at // self._interval
+        order = np.argsort(part.token, kind="stable")
+        order = order[part.known_at[order] >= self._start]
+        tokens, times, slots = part.token[order], part.known_at[order], slots[order]
+        before = np.empty_like(slots)
+        before[1:] = slots[:-1]
         heads = np.flatnonzero(np.diff(tokens, prepend=-1))
         before[heads] = self._last_slot[tokens[heads]]
-        self._last_slot[tokens] = slots_sorted  # the last of equal indices stays
-        first = np.zeros(len(batch), np.bool_)
-        first[order] = slots_sorted != before
-        return first
+        self._last_slot[tokens] = slots  # the last of equal indices stays
+        is_new = np.append((np.diff(tokens) != 0) | (np.diff(times) != 0), True)[: len(order)]
+        last_of_moment = np.flatnonzero(is_new)
+        first = np.flatnonzero(slots != before)
+        looks = np.zeros(len(part), np.bool_)
+        looks[order[last_of_moment[last_of_moment.searchsorted(first)]]] = True
+        return looks
 
-    def _look_at(self, token: int, at: int, code: int) -> None:
-        """Evaluate a token once in its slot: count it, and decide when it is a candidate."""
+    def _evaluate(
+        self, part: MarketBatch, looks: npt.NDArray[np.bool_]
+    ) -> tuple[dict[int, str], dict[int, int], Evaluations | None]:
+        """Research of all the part's candidates at once.
+
+        Returns:
+            The filter by row that fails, the row of the evaluations by row of the part, and the
+            evaluations.
+        """
+        codes = universe_codes(part, self._config.universe)
+        rows = np.flatnonzero(looks)
+        failed = {row: FILTERS[codes[row]] for row in rows[codes[rows] != 0].tolist()}
+        rows = rows[codes[rows] == 0]
+        if not len(rows):
+            return failed, {}, None
+        rows = rows[np.lexsort((part.known_at[rows], part.token[rows]))]
+        windows = self._evaluator.windows(part.token[rows], part.known_at[rows])
+        enough = self._evaluator.traded_enough(windows)
+        failed.update(dict.fromkeys(rows[~enough].tolist(), FILTERS[VOLUME]))
+        if not enough.any():
+            return failed, {}, None
+        evaluations = self._evaluator.evaluate(windows.select(enough))
+        return failed, {row: n for n, row in enumerate(rows[enough].tolist())}, evaluations
+
+    def _count_look(self, at: int, failed: str | None) -> None:
         slot = at // self._interval
         if slot != self._scan_slot:
             self._end_scan()
             self._scan_slot = slot
         self._scan_evaluated += 1
-        failed = self._evaluator.failed_filter(token, self._upto[token], at, code)
         if failed is not None:
             self._scan_failed[failed] += 1
-        else:
-            self._decide(token, at)
 
-    def _decide(self, token: int, at: int) -> None:
+    def _decide(self, evaluations: Evaluations | None, row: int) -> None:
+        assert evaluations is not None
+        token, at = int(evaluations.token[row]), int(evaluations.at[row])
         config, trading, state = self._config, self._trading, self._state(token)
-        evaluation = self._evaluator.evaluate(token, self._upto[token], at, state)
-        snapshot, confidence = evaluation.snapshot, evaluation.confidence
+        snapshot = self._evaluator.snapshot(evaluations, row, state)
+        confidence = evaluations.confidence(row)
+        vector = evaluations.vector(row, self._own_columns(at))
         account = trading.account(at)
         decision = decide(
             config,
@@ -207,8 +259,9 @@ class TradingSession:
         )
         instrument = snapshot.instrument.name
         uuid = trade_uuid(self._session.session_id, instrument, self._decisions, at)
+        features = feature_row(uuid, int(evaluations.known_at[row]), vector)
         verb = "enter" if decision.enter else "skip"
-        self._journal.append(
+        self.append(
             TradeCandidate(
                 uuid=uuid,
                 session_id=self._session.session_id,
@@ -222,13 +275,26 @@ class TradingSession:
                 decision=verb,
                 reason=decision.reason,
                 stake_usd=decision.stake_usd,
+                feature_hash=features.vector_hash,
             )
         )
-        self._journal.append(snapshot.document(uuid, f"{verb}: {decision.reason}"))
+        self.append(snapshot.document(uuid, f"{verb}: {decision.reason}"))
+        self.append(features)
         self._decisions += 1
         self.counts.candidates[verb, decision.reason] += 1
         if decision.stake_usd is not None:
             trading.enter(uuid, token, at, state, decision.stake_usd)
+
+    def _own_columns(self, at: int) -> dict[str, Floats]:
+        counts = (*self._own.counts(), len(self._trading.book.positions))
+        if counts != self._own_counts:
+            # They change with a trade, and most decisions come without one.
+            self._own_counts, self._own_newest = counts, self._own.newest()
+            here = [np.array([n]) for n in (*self._own_newest.counts(), counts[-1])]
+            self._own_known = own_columns(self._own_newest, *here)
+        trades = np.array([self._own_newest.counts()[2]])
+        since = hours_since_last_close(self._own_newest, trades, np.array([at]))
+        return self._own_known | {"hours_since_last_close": since}
 
     def _state(self, token: int) -> TokenState:
         # Asked again and again for open positions, between events of theirs.
@@ -249,7 +315,7 @@ class TradingSession:
         if not self._scan_evaluated:
             return
         failed = dict(self._scan_failed)
-        self._journal.append(
+        self.append(
             Scan(
                 session_id=self._session.session_id,
                 slot=moment_of(self._scan_slot * self._interval),
@@ -261,3 +327,22 @@ class TradingSession:
         self.counts.evaluated += self._scan_evaluated
         self.counts.failed.update(failed)
         self._scan_evaluated, self._scan_failed = 0, Counter()
+
+
+def evaluator(
+    config: StrategyConfig,
+    feed: MarketFeed,
+    history: MarketHistory,
+    venue: Venue,
+    rug_risk: RugRisk | None = None,
+) -> Evaluator:
+    """The evaluator of a market, whose costs are those of a full stake at a venue."""
+    sizing = config.sizing
+    full_stake = config.small_fund_usd * sizing.max_fraction
+    return Evaluator(
+        config,
+        feed,
+        history,
+        lambda known: venue.expected_costs(full_stake, sizing.max_impact, known),
+        rug_risk,
+    )

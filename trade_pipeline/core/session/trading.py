@@ -10,13 +10,13 @@ from uuid import UUID
 from trade_pipeline.core.execution.book import Book, Position, to_micros, to_usd
 from trade_pipeline.core.execution.venue import Fill, Order, Refusal, Venue
 from trade_pipeline.core.ids import client_order_id, moment_of
-from trade_pipeline.core.ledger.journal import Journal
 from trade_pipeline.core.market.event import HOUR
 from trade_pipeline.core.market.feed import MarketFeed
 from trade_pipeline.core.market.history import TokenState
 from trade_pipeline.core.records import (
     ExecutionRecord,
     OrderEvent,
+    RecordSink,
     TerminationReason,
     TradeOutcome,
 )
@@ -42,7 +42,7 @@ class Trading:
         config: StrategyConfig,
         venue: Venue,
         feed: MarketFeed,
-        journal: Journal,
+        journal: RecordSink,
         state: Callable[[int], TokenState],
     ) -> None:
         self._exits = config.exits

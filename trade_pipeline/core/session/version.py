@@ -11,6 +11,7 @@ _DECIDING = (
     "canonical.py",
     "clock.py",
     "execution",
+    "features",
     "ids.py",
     "market",
     "records.py",

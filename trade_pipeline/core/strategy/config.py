@@ -41,9 +41,6 @@ class SignalConfig(_Settings):
     min_move_24h: float = Field(
         0.05, ge=0, description="smallest absolute price move of 24 h, as a fraction"
     )
-    sentiment_momentum_hours: float = Field(
-        6, gt=0, description="sentiment now is compared with this long ago"
-    )
 
 
 class SizingConfig(_Settings):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from trade_pipeline.core.canonical import known
 from trade_pipeline.core.research.snapshot import Snapshot
 from trade_pipeline.core.strategy.config import StrategyConfig
 from trade_pipeline.core.strategy.sizing import Account, position_size
@@ -40,12 +41,13 @@ def decide(
         impact_capacity_usd: see `position_size`.
     """
     signal = config.signal
-    move = snapshot.market.get("return_24h")
+    rug_risk, move = snapshot.known["rug_risk"], snapshot.known["return_24h"]
     if position_open:
         return Decision(False, "position_open")
-    if snapshot.rug_risk > signal.max_rug_risk:
+    if rug_risk > signal.max_rug_risk:
         return Decision(False, "rug_risk")
-    if move is not None and abs(move) < signal.min_move_24h:
+    # An unknown move is NaN, which is below nothing.
+    if abs(move) < signal.min_move_24h:
         return Decision(False, "low_volatility")
     if confidence < signal.min_confidence:
         return Decision(False, "low_confidence")
@@ -58,7 +60,7 @@ def decide(
         account,
         confidence=confidence,
         min_confidence=signal.min_confidence,
-        volatility=snapshot.market.get("volatility_1h"),
+        volatility=known(snapshot.known["volatility_24h"]),
         impact_capacity_usd=impact_capacity_usd,
     )
     if stake == 0.0:

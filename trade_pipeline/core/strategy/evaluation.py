@@ -1,49 +1,119 @@
-"""One token at one moment: does it pass the filter, what is known of it, how confident are we."""
+"""Many tokens at many moments: what is known of each, and how confident the heuristic is."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from trade_pipeline.core.market.event import HOUR
+import numpy as np
+import numpy.typing as npt
+
+from trade_pipeline.core.features.registry import NAMES
+from trade_pipeline.core.features.vector import clock_columns, feature_matrix
+from trade_pipeline.core.market.event import DAY, Floats, Ints, TokenFacts
 from trade_pipeline.core.market.feed import MarketFeed
 from trade_pipeline.core.market.history import MarketHistory, TokenState
-from trade_pipeline.core.research.snapshot import Snapshot, take_snapshot, volume_24h
+from trade_pipeline.core.market.windows import EventWindows
+from trade_pipeline.core.research.columns import Researcher
+from trade_pipeline.core.research.snapshot import SNAPSHOT_COLUMNS, Snapshot
 from trade_pipeline.core.strategy.confidence import heuristic_confidence
 from trade_pipeline.core.strategy.config import StrategyConfig
-from trade_pipeline.core.strategy.universe import FILTERS, VOLUME
+
+if TYPE_CHECKING:
+    from trade_pipeline.core.features.rug_risk import RugRisk
+
+# What an entry would cost, by the venue: see `Venue.expected_costs`.
+Costs = Callable[[Mapping[str, Floats]], Mapping[str, Floats]]
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
-    """A token that passed the universe filter."""
+class Evaluations:
+    """Tokens at moments, sorted by both, a row each.
 
-    snapshot: Snapshot
-    confidence: float
+    Attributes:
+        known_at: of the newest event behind each.
+        columns: the research and all features that do not depend on the account.
+        vectors: the features; those of the strategy's own records are still NaN.
+    """
+
+    token: npt.NDArray[np.int32]
+    at: Ints
+    known_at: Ints
+    columns: Mapping[str, Floats]
+    facts: Mapping[str, Floats]
+    vectors: Floats
+
+    def confidence(self, row: int) -> float:
+        """The heuristic's confidence."""
+        return float(self.columns["heuristic_confidence"][row])
+
+    def vector(self, row: int, own: Mapping[str, Floats], own_row: int = 0) -> Floats:
+        """A row's features, those of the strategy's own records put in."""
+        vector: Floats = self.vectors[row].copy()
+        for name, values in own.items():
+            vector[_INDEX[name]] = values[own_row]
+        return vector
+
+
+_INDEX = {name: index for index, name in enumerate(NAMES)}
 
 
 class Evaluator:
-    """Evaluates tokens of a market from its history."""
+    """Evaluates tokens of a market from its history.
 
-    def __init__(self, config: StrategyConfig, feed: MarketFeed, history: MarketHistory) -> None:
+    Args:
+        costs: what the venue expects an entry to cost.
+        rug_risk: the model of the rug probability; None: the probability is unknown.
+    """
+
+    def __init__(
+        self,
+        config: StrategyConfig,
+        feed: MarketFeed,
+        history: MarketHistory,
+        costs: Costs,
+        rug_risk: RugRisk | None = None,
+    ) -> None:
         self._config = config
         self._feed = feed
-        self._history = history
-        self._sentiment_lag = int(config.signal.sentiment_momentum_hours * HOUR)
+        self._costs = costs
+        self._rug_risk = rug_risk
+        self._researcher = Researcher(feed, history)
 
-    def failed_filter(self, token: int, upto: int, at: int, code: int) -> str | None:
-        """The filter that a token fails, given its event's code of `universe_codes`, or None."""
-        if code == 0:
-            volume = volume_24h(self._history, token, upto, at)
-            if volume <= self._config.universe.min_volume_24h_usd:
-                code = VOLUME
-        return FILTERS[code] if code else None
+    def windows(self, token: npt.NDArray[np.int32], at: Ints) -> EventWindows:
+        """The events behind some (token, moment) pairs, sorted by both."""
+        return self._researcher.windows(token, at)
 
-    def evaluate(self, token: int, upto: int, at: int, state: TokenState) -> Evaluation:
-        """Research and confidence from the first ``upto`` events and the facts by ``at``."""
-        facts = self._feed.facts(token, at)
-        earlier = (
-            self._feed.facts(token, at - self._sentiment_lag).sentiment if facts.sentiment else {}
+    def traded_enough(self, windows: EventWindows) -> npt.NDArray[np.bool_]:
+        """Which pass the universe's volume of 24 h."""
+        volume = windows.total(windows.columns["volume_usd"], DAY)
+        passed: npt.NDArray[np.bool_] = volume > self._config.universe.min_volume_24h_usd
+        return passed
+
+    def evaluate(self, windows: EventWindows) -> Evaluations:
+        """Research, features and confidence of each pair."""
+        facts = self._feed.facts_at(windows.token, windows.at)
+        columns = self._researcher.columns(windows, facts)
+        columns |= clock_columns(windows.at)
+        columns |= self._costs(columns)
+        columns["heuristic_confidence"] = heuristic_confidence(columns)
+        vectors = feature_matrix(columns, len(windows))
+        if self._rug_risk is not None:
+            probability = self._rug_risk.probability(vectors, windows.at)
+            columns["rug_probability"] = probability
+            vectors[:, _INDEX["rug_probability"]] = probability
+        return Evaluations(
+            windows.token, windows.at, windows.newest_known_at(), columns, facts, vectors
         )
-        instrument = self._feed.instruments[token]
-        snapshot = take_snapshot(self._history, instrument, upto, at, state, facts, earlier)
-        return Evaluation(snapshot, heuristic_confidence(snapshot))
+
+    def snapshot(self, evaluations: Evaluations, row: int, state: TokenState) -> Snapshot:
+        """The research of one row."""
+        known = {name: float(evaluations.columns[name][row]) for name in SNAPSHOT_COLUMNS}
+        return Snapshot(
+            instrument=self._feed.instruments[int(evaluations.token[row])],
+            at=int(evaluations.at[row]),
+            state=state,
+            known=known,
+            facts=TokenFacts.from_columns(evaluations.facts, row),
+        )

@@ -20,6 +20,7 @@ from trade_pipeline.core.ids import micros
 from trade_pipeline.core.market.bars import HourlyBars
 from trade_pipeline.core.market.event import DAY, HOUR, MarketBatch, MarketEvent
 from trade_pipeline.core.market.feed import MarketFeed
+from trade_pipeline_tests.core.samples import facts_of
 
 RECORDING = Path(__file__).resolve().parents[3] / "../shared/data/spot_1h"
 needs_recording = pytest.mark.skipif(
@@ -188,9 +189,9 @@ def test_a_market_cap_is_an_estimate_while_the_latest_known_bar_says_so(
     tmp_path: Path, hours: float, estimated: bool | None
 ) -> None:
     feed = write_bars(tmp_path, FIRST, SECOND)
-    facts = feed.facts(0, MIDNIGHT + round(hours * HOUR))
+    facts = facts_of(feed, 0, MIDNIGHT + round(hours * HOUR))
     assert facts.market_cap_estimated is estimated
-    assert feed.facts(1, MIDNIGHT + round(hours * HOUR)).as_dict() == {}
+    assert facts_of(feed, 1, MIDNIGHT + round(hours * HOUR)).as_dict() == {}
 
 
 hourly = st.lists(
@@ -229,14 +230,14 @@ def test_later_bars_never_change_earlier_events_or_facts(rows: list[Row], hour: 
             (whole.instruments[e.token].name, e.known_at, e.price_usd, repr(e.market_cap_usd))
             for e in events(whole, 0, cut + 1)
         }
-        estimates = {i.name: whole.facts(n, cut) for n, i in enumerate(whole.instruments)}
+        estimates = {i.name: facts_of(whole, n, cut) for n, i in enumerate(whole.instruments)}
         part = write_bars(Path(folder), earlier)
         assert expected == {
             (part.instruments[e.token].name, e.known_at, e.price_usd, repr(e.market_cap_usd))
             for e in events(part)
         }
         for number, instrument in enumerate(part.instruments):
-            assert part.facts(number, cut) == estimates[instrument.name]
+            assert facts_of(part, number, cut) == estimates[instrument.name]
 
 
 # What is refused.
@@ -279,7 +280,7 @@ def test_two_bars_of_one_hour_and_bars_out_of_order_are_refused(
     with pytest.raises(BadMarketData, match=message):
         events(feed)
     with pytest.raises(BadMarketData, match=message):
-        feed.facts(0, MIDNIGHT)
+        facts_of(feed, 0, MIDNIGHT)
 
 
 def texts(*values: str | None) -> pa.Array:
@@ -404,5 +405,5 @@ def test_the_recording_has_the_known_values_of_a_bar(recording: HourlyBars) -> N
 @needs_recording
 def test_the_recorded_market_caps_are_estimates_from_2022(recording: HourlyBars) -> None:
     token = next(i for i, one in enumerate(recording.instruments) if one.name == "ACM/USDT")
-    assert recording.facts(token, at(2022, 1, 1)).market_cap_estimated is None
-    assert recording.facts(token, at(2022, 1, 1, 1)).market_cap_estimated is True
+    assert facts_of(recording, token, at(2022, 1, 1)).market_cap_estimated is None
+    assert facts_of(recording, token, at(2022, 1, 1, 1)).market_cap_estimated is True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import pairwise
 
 import numpy as np
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trade_pipeline.core.market.event import HOUR, MarketBatch
+from trade_pipeline.core.market.event import DAY, HOUR, MarketBatch
 from trade_pipeline.core.market.history import MarketHistory, TokenState
 
 TOKENS = 3
@@ -39,16 +39,17 @@ def events(draw: st.DrawFn) -> MarketBatch:
 
 
 def answers(history: MarketHistory, batch: MarketBatch, upto: list[int]) -> list[object]:
-    """Everything that can be asked at the moment of each event."""
-    found: list[object] = []
-    for token, at, count in zip(batch.token.tolist(), batch.known_at.tolist(), upto, strict=True):
-        first = history.since(token, count, at - 4 * HOUR)
-        window = history.column(token, "volume_usd", first, count)
-        moments = np.arange(at - 5 * HOUR, at + 1, HOUR, dtype=np.int64)
-        known = history.at_moments(token, "price_usd", count, moments)
-        found += [state_text(history, token, count), first, window.tobytes(), known.tobytes()]
-        found += [float(window.sum()).hex(), history.first_known_at(token)]
-    return found
+    """The state at each event, and everything before and after the moments of them."""
+    found: list[object] = [
+        state_text(history, token, count)
+        for token, count in zip(batch.token.tolist(), upto, strict=True)
+    ]
+    gathered = history.gather(range(TOKENS), -1)
+    seen = gathered.known_at <= batch.known_at[-1]
+    found += [gathered.known_at[seen].tolist()]
+    found += [values[:-1][seen].tobytes() for values in gathered.columns.values()]
+    moments = np.arange(-1, int(batch.known_at[-1]) + 1, HOUR // 2, dtype=np.int64)
+    return [*found, history.quote_at(moments, moments - DAY).tobytes()]
 
 
 @settings(deadline=None)
@@ -66,16 +67,11 @@ def test_any_split_into_batches_gives_the_same_answers(batch: MarketBatch, cuts:
 
 @settings(deadline=None)
 @given(batch=events(), future=events())
-def test_windows_and_states_never_see_later_events(batch: MarketBatch, future: MarketBatch) -> None:
+def test_states_never_see_later_events(batch: MarketBatch, future: MarketBatch) -> None:
     history = MarketHistory(TOKENS)
     upto = history.extend(batch).tolist()
     before = answers(history, batch, upto)
-    # Not even one of the same microsecond, once the count was taken.
-    later = MarketBatch(
-        future.token,
-        *(future.known_at + batch.known_at[-1] for _ in range(2)),
-        *(getattr(future, f.name) for f in fields(future)[3:]),
-    )
+    later = replace(future, known_at=future.known_at + batch.known_at[-1] + 1)
     history.extend(later)
     assert answers(history, batch, upto) == before
 
@@ -89,31 +85,52 @@ def test_each_row_is_told_how_many_events_its_token_has_by_then(batch: MarketBat
         assert count == seen[token]
 
 
-def test_a_moment_before_the_first_event_has_no_value() -> None:
+def test_events_are_gathered_token_by_token_and_only_later_ones() -> None:
+    history = MarketHistory(3)
+    batch = make_batch([1, 0, 1, 0], [HOUR, 2 * HOUR, 2 * HOUR, 3 * HOUR])
+    history.extend(batch)
+    found = history.gather([0, 1, 2], HOUR)
+    assert found.bounds.tolist() == [0, 2, 3, 3]
+    assert found.known_at.tolist() == [2 * HOUR, 3 * HOUR, 2 * HOUR]
+    for name in ("price_usd", "reserve_token"):
+        values = getattr(batch, name)
+        assert found.columns[name].tolist() == [values[1], values[3], values[2], 0.0], name
+
+
+def test_what_was_gathered_is_a_copy_that_later_events_leave_alone() -> None:
     history = MarketHistory(1)
-    history.extend(make_batch([0, 0], [10 * HOUR, 12 * HOUR]))
-    moments = np.array([9, 10, 11, 12, 13], np.int64) * HOUR
-    known = history.at_moments(0, "price_usd", 2, moments)
-    first, second = history.column(0, "price_usd", 0, 2).tolist()
-    assert np.isnan(known[0])
-    assert known[1:].tolist() == [first, first, second, second]
+    history.extend(make_batch([0], [HOUR]))
+    found = history.gather([0], 0)
+    before = found.columns["price_usd"].copy()
+    found.columns["volume_usd"][:] = -1.0
+    history.extend(make_batch([0], [2 * HOUR], seed=5))
+    assert found.columns["price_usd"].tolist() == before.tolist()
+    assert (history.gather([0], 0).columns["volume_usd"][:2] > 0).all()
 
 
-def test_asking_before_the_first_event_does_not_spoil_the_stored_values() -> None:
+def quotes(history: MarketHistory, *hours: float) -> list[float]:
+    moments = np.array([round(hour * HOUR) for hour in hours], np.int64)
+    return [float(value) for value in history.quote_at(moments, moments - 4 * HOUR)]
+
+
+def test_the_quote_price_is_that_of_the_newest_event_of_any_token() -> None:
+    history = MarketHistory(2)
+    batch = make_batch([0, 1, 1, 0], [2 * HOUR, 2 * HOUR, 3 * HOUR, 3 * HOUR])
+    history.extend(replace(batch, quote_usd=np.array([10.0, 11.0, 11.0, 12.0])))
+    found = quotes(history, 1.9, 2, 2.9, 3, 5)
+    assert np.isnan(found[0])
+    assert found[1:] == [11.0, 11.0, 12.0, 12.0]
+
+
+def test_the_quote_price_of_a_silent_market_is_forgotten() -> None:
+    """By the hour of the newest event, however long ago the price last changed."""
     history = MarketHistory(1)
-    history.extend(make_batch([0], [10 * HOUR]))
-    before = history.column(0, "price_usd", 0, 1).copy()
-    assert np.isnan(history.at_moments(0, "price_usd", 1, np.array([0], np.int64))).all()
-    assert history.column(0, "price_usd", 0, 1).tolist() == before.tolist()
-
-
-def test_a_window_begins_after_its_moment_and_ends_with_the_last_counted_event() -> None:
-    history = MarketHistory(1)
-    history.extend(make_batch([0] * 4, [HOUR, 2 * HOUR, 2 * HOUR, 3 * HOUR]))
-    assert history.since(0, 4, HOUR) == 1
-    assert history.since(0, 4, 2 * HOUR) == 3
-    assert history.since(0, 2, 2 * HOUR) == 2
-    assert len(history.column(0, "volume_usd", 1, 3)) == 2
+    batch = make_batch([0] * 4, [n * HOUR + HOUR // 2 for n in range(4)])
+    history.extend(replace(batch, quote_usd=np.full(4, 7.0)))
+    found = quotes(history, 6.9, 7.9)
+    assert found[0] == 7.0
+    assert np.isnan(found[1])
+    assert np.isnan(quotes(MarketHistory(1), 5)).all()
 
 
 def test_a_state_is_the_newest_counted_event_at_the_given_quote_price() -> None:
@@ -132,4 +149,4 @@ def test_an_empty_batch_changes_nothing() -> None:
     assert history.extend(make_batch([], [])).tolist() == []
     with pytest.raises(IndexError):
         history.state(0, 5, QUOTE)
-    assert history.first_known_at(0) == HOUR
+    assert history.gather([0], 0).known_at.tolist() == [HOUR]

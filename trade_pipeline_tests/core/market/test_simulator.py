@@ -24,6 +24,7 @@ from trade_pipeline.core.market.simulator import (
     SimulatorConfig,
 )
 from trade_pipeline.core.market.simulator.pool import TRADE
+from trade_pipeline_tests.core.samples import facts_of
 
 START = 1_640_995_200_000_000  # 2022-01-01
 END = START + 3 * DAY
@@ -108,7 +109,7 @@ def test_facts_and_rules_never_change_when_the_future_does() -> None:
         assert instrument.created_at is not None
         assert short.rules(token) == long.rules(token)
         for moment in range(instrument.created_at, END, 7 * HOUR):
-            assert short.facts(token, moment) == long.facts(token, moment)
+            assert facts_of(short, token, moment) == facts_of(long, token, moment)
 
 
 @pytest.mark.parametrize("fate", [Fate.HONEYPOT, Fate.SLOW_RUG, Fate.PUMP_AND_DUMP])
@@ -131,8 +132,10 @@ def test_facts_use_only_what_happened_before(fate: Fate) -> None:
             history.failed_sells[history.failed_sells <= cut],
         )
         traits = TokenTraits(market.config, past, market._rng(token, 1))
-        for moment in range(history.plan.created_at, cut, 5 * HOUR):
-            assert traits.at(moment) == market.facts(token, moment)
+        moments = np.arange(history.plan.created_at, cut, 5 * HOUR)
+        known = market.facts_at(np.full(len(moments), token, np.int32), moments)
+        for name, values in traits.at(moments).items():
+            assert values.tobytes() == known[name].tobytes(), name
 
 
 def test_the_market_is_alive_before_its_start_and_silent_after_its_end() -> None:
@@ -273,7 +276,7 @@ def test_an_unknown_supply_gives_no_market_cap() -> None:
     cap = events.price_usd * supply[events.token]
     assert np.allclose(events.market_cap_usd[known[events.token]], cap[known[events.token]])
     unknown = int(np.flatnonzero(~known)[0])
-    assert market.facts(unknown, END).developer_share is None
+    assert facts_of(market, unknown, END).developer_share is None
 
 
 def test_traits_tell_of_the_fate_but_not_all_of_it() -> None:
@@ -288,7 +291,7 @@ def test_traits_tell_of_the_fate_but_not_all_of_it() -> None:
         scores, drained = [], []
         for token, instrument in enumerate(market.instruments):
             assert instrument.created_at is not None
-            facts = market.facts(token, instrument.created_at + 2 * HOUR).as_dict()
+            facts = facts_of(market, token, instrument.created_at + 2 * HOUR).as_dict()
             if trait in facts:
                 scores.append(float(facts[trait]))
                 drained.append(market.fate(token) not in (Fate.HONEST, Fate.PUMP_AND_DUMP))
@@ -306,7 +309,7 @@ def test_traits_tell_of_the_fate_but_not_all_of_it() -> None:
 def test_failed_sells_point_to_honeypots() -> None:
     def shares(fate: Fate) -> list[float]:
         market = market_of(fate)
-        facts = [market.facts(token, END) for token in range(len(market.instruments))]
+        facts = [facts_of(market, token, END) for token in range(len(market.instruments))]
         return [f.failed_sell_share for f in facts if f.failed_sell_share is not None]
 
     assert np.mean(shares(Fate.HONEYPOT)) > 3 * np.mean(shares(Fate.HONEST))
@@ -317,8 +320,8 @@ def test_facts_stay_within_their_units_and_some_are_missing() -> None:
     missing: dict[str, int] = {}
     for token, instrument in enumerate(market.instruments):
         assert instrument.created_at is not None
-        assert market.facts(token, instrument.created_at - 1) == TokenFacts()
-        facts = market.facts(token, instrument.created_at + 6 * HOUR)
+        assert facts_of(market, token, instrument.created_at - 1) == TokenFacts()
+        facts = facts_of(market, token, instrument.created_at + 6 * HOUR)
         for f in fields(TokenFacts):
             value = getattr(facts, f.name)
             missing[f.name] = missing.get(f.name, 0) + (value is None)
@@ -337,8 +340,8 @@ def test_holders_grow_with_trades() -> None:
     growth = []
     for token in range(len(market.instruments)):
         plan = market.plan(token)
-        early = market.facts(token, plan.created_at).holders
-        late = market.facts(token, plan.created_at + plan.life).holders
+        early = facts_of(market, token, plan.created_at).holders
+        late = facts_of(market, token, plan.created_at + plan.life).holders
         if early is not None and late is not None and plan.trades > 50:
             growth.append(late / early)
     assert np.median(growth) > 1.3
@@ -349,8 +352,8 @@ def test_sentiment_rises_with_the_promotion() -> None:
     during, after = [], []
     for token in range(len(market.instruments)):
         plan = market.plan(token)
-        during += market.facts(token, plan.created_at + plan.promotion // 2).sentiment.values()
-        after += market.facts(token, plan.created_at + plan.life).sentiment.values()
+        during += facts_of(market, token, plan.created_at + plan.promotion // 2).sentiment.values()
+        after += facts_of(market, token, plan.created_at + plan.life).sentiment.values()
     assert np.mean(during) > np.mean(after) + 0.15
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from trade_pipeline.core.market.event import DAY, HOUR, MarketBatch, MarketEvent
 from trade_pipeline.core.market.feed import MarketFeed
 from trade_pipeline.core.market.lp_ownership import DEAD_ADDRESS, LOCKERS, ZERO_ADDRESS
 from trade_pipeline.core.market.uniswap_v2 import UniswapV2Tape
+from trade_pipeline_tests.core.samples import facts_of
 
 RECORDING = Path(__file__).resolve().parents[3] / "../shared/data/uniswap_v2"
 needs_recording = pytest.mark.skipif(
@@ -334,7 +334,7 @@ def test_the_shares_of_the_liquidity_are_those_after_the_latest_transfer(
     burned: float | None,
 ) -> None:
     write_transfers(tmp_path, TRANSFERS)
-    facts = write_tape(tmp_path, ROWS).facts(0, MIDNIGHT + round(seconds * SECOND))
+    facts = facts_of(write_tape(tmp_path, ROWS), 0, MIDNIGHT + round(seconds * SECOND))
     assert facts.lp_creator_share == pytest.approx(creator)
     assert facts.lp_locked_share == pytest.approx(locked)
     assert facts.lp_burned_share == pytest.approx(burned)
@@ -343,19 +343,19 @@ def test_the_shares_of_the_liquidity_are_those_after_the_latest_transfer(
 def test_a_later_transfer_changes_no_earlier_share(tmp_path: Path) -> None:
     moments = [MIDNIGHT + second * SECOND for second in range(-1, 61)]
     write_transfers(tmp_path, TRANSFERS)
-    whole = [write_tape(tmp_path, ROWS).facts(0, at) for at in moments]
+    whole = [facts_of(write_tape(tmp_path, ROWS), 0, at) for at in moments]
     for count in range(1, len(TRANSFERS)):
         write_transfers(tmp_path, TRANSFERS[:count])
         part = UniswapV2Tape(tmp_path)
         until = MIDNIGHT + round(TRANSFERS[count][0] * SECOND)
         before = [at for at in moments if at < until]
-        assert [part.facts(0, at) for at in before] == whole[: len(before)]
+        assert [facts_of(part, 0, at) for at in before] == whole[: len(before)]
 
 
 def test_the_shares_are_unknown_without_transfers_and_after_all_was_withdrawn(
     tmp_path: Path,
 ) -> None:
-    assert write_tape(tmp_path, ROWS).facts(0, MIDNIGHT) == TokenFacts()
+    assert facts_of(write_tape(tmp_path, ROWS), 0, MIDNIGHT) == TokenFacts()
     withdrawn = [
         (0.0, ZERO_ADDRESS, "creator", 0.1),
         (1.0, ZERO_ADDRESS, "creator", 0.2),
@@ -364,15 +364,15 @@ def test_the_shares_are_unknown_without_transfers_and_after_all_was_withdrawn(
     ]
     write_transfers(tmp_path, withdrawn)
     feed = UniswapV2Tape(tmp_path)
-    assert feed.facts(0, MIDNIGHT + SECOND).lp_creator_share == 1.0
-    assert feed.facts(0, MIDNIGHT + 2 * SECOND) == TokenFacts()
-    assert feed.facts(1, MIDNIGHT + 2 * SECOND) == TokenFacts()
+    assert facts_of(feed, 0, MIDNIGHT + SECOND).lp_creator_share == 1.0
+    assert facts_of(feed, 0, MIDNIGHT + 2 * SECOND) == TokenFacts()
+    assert facts_of(feed, 1, MIDNIGHT + 2 * SECOND) == TokenFacts()
 
 
 def test_lp_tokens_that_nobody_received_are_refused(tmp_path: Path) -> None:
     write_transfers(tmp_path, [TRANSFERS[1], (1.0, "somebody", "creator", 5.0)])
     with pytest.raises(BadMarketData, match=r"row 1: lp_tokens 5\.0 of pool a: somebody sends"):
-        write_tape(tmp_path, ROWS).facts(0, MIDNIGHT)
+        facts_of(write_tape(tmp_path, ROWS), 0, MIDNIGHT)
 
 
 # Ranges.
@@ -475,7 +475,7 @@ def test_a_file_with_a_damaged_page_is_named(tmp_path: Path) -> None:
 
 def read_all(folder: Path) -> None:
     feed = UniswapV2Tape(folder)
-    feed.facts(0, MIDNIGHT)
+    facts_of(feed, 0, MIDNIGHT)
     events(feed)
 
 
@@ -625,25 +625,20 @@ def test_a_recorded_pool_is_locked_when_its_creator_locks_it(recording: UniswapV
     pool = "0xacec6371260061dea0bac505cd1cca50bd2ef049"
     token = next(i for i, one in enumerate(recording.instruments) if one.name == pool)
     locked_at = 1_630_690_735 * SECOND
-    assert recording.facts(token, locked_at - 1).lp_creator_share == pytest.approx(1.0)
-    facts = recording.facts(token, locked_at)
+    assert facts_of(recording, token, locked_at - 1).lp_creator_share == pytest.approx(1.0)
+    facts = facts_of(recording, token, locked_at)
     assert (facts.lp_creator_share, facts.lp_burned_share) == (0.0, 0.0)
     assert facts.lp_locked_share is not None
     assert 0.98 < facts.lp_locked_share <= 1.0
 
 
 @needs_recording
-def test_the_facts_of_the_recording_are_shares_and_cost_microseconds(
-    recording: UniswapV2Tape,
-) -> None:
-    end = MIDNIGHT + 100 * DAY
-    tokens = range(len(recording.instruments))
-    known = [facts for token in tokens if (facts := recording.facts(token, end)).as_dict()]
-    assert len(known) == 552
-    for facts in known:
-        shares = (facts.lp_creator_share, facts.lp_locked_share, facts.lp_burned_share)
-        assert all(share is not None and 0 <= share <= 1 for share in shares)
-    began = time.perf_counter()
-    for token in tokens:
-        recording.facts(token, end)
-    assert (time.perf_counter() - began) / len(tokens) < 50e-6
+def test_the_facts_of_the_recording_are_shares(recording: UniswapV2Tape) -> None:
+    token = np.arange(len(recording.instruments), dtype=np.int32)
+    facts = recording.facts_at(token, np.full(len(token), MIDNIGHT + 100 * DAY))
+    known = np.stack(list(facts.values()))
+    assert set(facts) == {"lp_creator_share", "lp_locked_share", "lp_burned_share"}
+    there = ~np.isnan(known).any(axis=0)
+    assert there.sum() == 552
+    assert np.isnan(known[:, ~there]).all()
+    assert ((known[:, there] >= 0) & (known[:, there] <= 1)).all()

@@ -16,6 +16,7 @@ import pytest
 
 from trade_pipeline.core.errors import BadConfig, NaiveDatetime, ReplayMismatch
 from trade_pipeline.core.ids import moment_of, uuid7_micros
+from trade_pipeline.core.ledger import journal
 from trade_pipeline.core.ledger.journal import Journal
 from trade_pipeline.core.market.bars import HourlyBars
 from trade_pipeline.core.market.event import DAY
@@ -175,7 +176,8 @@ class Renamed:
         self.kind = self._true.kind
         self.content_address = self._true.content_address
         self.instruments = self._false.instruments
-        self.facts, self.rules = self._false.facts, self._false.rules
+        self.facts_at, self.mentions_at = self._false.facts_at, self._false.mentions_at
+        self.rules = self._false.rules
         self.batches, self.span = self._false.batches, self._false.span
 
 
@@ -189,7 +191,7 @@ def test_a_market_that_changed_under_its_address_fails_the_replay(
     assert stored_rows(fresh_database, first.session.session_id) == rows
 
 
-@pytest.mark.parametrize("table", ["candidates", "executions", "outcomes", "scans"])
+@pytest.mark.parametrize("table", ["candidates", "feature_rows", "executions", "outcomes", "scans"])
 def test_a_stored_record_that_was_tampered_with_fails_the_replay(
     fresh_database: Database, artifacts: ArtifactStore, superuser_url: str, table: str
 ) -> None:
@@ -276,17 +278,17 @@ def test_a_session_whose_write_failed_is_completed_by_a_second_run(
 ) -> None:
     """The write fails before the head moves, or after it did but before the commit."""
     fails_at, calls = random.Random(seed).randrange(8), iter(range(10**6))
-    move_head = Journal._move_head
+    move_head = journal.move_head
 
-    def failing(self: Journal, cursor: psycopg.Cursor, head: tuple[str, int, bytes]) -> None:
+    def failing(cursor: psycopg.Cursor, *head: Any) -> None:
         if next(calls) == fails_at:
             if moment == "after":
-                move_head(self, cursor, head)
+                move_head(cursor, *head)
             raise Crash
-        move_head(self, cursor, head)
+        move_head(cursor, *head)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Journal, "_move_head", failing)
+        patched.setattr(journal, "move_head", failing)
         with pytest.raises(Crash):
             run(fresh_database, artifacts)
     stored = stored_rows(fresh_database, undisturbed["session_id"])
@@ -328,6 +330,7 @@ def test_the_code_version_changes_with_every_deciding_file_and_with_no_other(
         "canonical.py",
         "ids.py",
         "execution/amm.py",
+        "features/vector.py",
         "market/history.py",
         "market/simulator/plan.py",
         "records.py",

@@ -17,21 +17,23 @@ from hypothesis import strategies as st
 from trade_pipeline.core.canonical import address_of, canonical_bytes
 from trade_pipeline.core.clock import MarketClock
 from trade_pipeline.core.execution.book import to_micros
+from trade_pipeline.core.features.registry import NAMES
 from trade_pipeline.core.ids import client_order_id, micros, moment_of
 from trade_pipeline.core.ledger.journal import Journal
 from trade_pipeline.core.market.event import (
     DAY,
     HOUR,
+    Floats,
     Instrument,
     MarketBatch,
     MarketEvent,
-    TokenFacts,
     TradeRules,
 )
 from trade_pipeline.core.market.simulator import SimulatedMarket, SimulatorConfig
 from trade_pipeline.core.records import (
     FILLS,
     ExecutionRecord,
+    FeatureRow,
     OrderEvent,
     Record,
     ResearchDocument,
@@ -91,8 +93,11 @@ class HandMadeFeed:
                 )
             )
 
-    def facts(self, token: int, at: int) -> TokenFacts:
-        return TokenFacts()
+    def facts_at(self, token: Any, at: Any) -> dict[str, Floats]:
+        return {}
+
+    def mentions_at(self, token: Any, at: Any) -> dict[str, Floats]:
+        return {}
 
     def rules(self, token: int) -> TradeRules:
         return TradeRules(sell_tax=self.sell_tax, sells_blocked_from=self.blocked_from)
@@ -569,17 +574,65 @@ def test_the_day_before_the_start_is_used_but_decides_nothing() -> None:
     assert len(found.of(TradeCandidate)) == 1
 
 
-def test_a_candidate_has_its_research_right_behind_it_under_its_uuid() -> None:
+def test_a_candidate_has_its_research_and_features_right_behind_it_under_its_uuid() -> None:
     found = run(market(swap(0, 0.1), swap(HOUR, 0.1, token=1)))
     assert isinstance(found.records[0], Session)
     candidates = [n for n, r in enumerate(found.records) if isinstance(r, TradeCandidate)]
+    assert len(candidates) == 2
     for number in candidates:
-        candidate, research = found.records[number : number + 2]
+        candidate, research, features = found.records[number : number + 3]
         assert isinstance(candidate, TradeCandidate)
         assert isinstance(research, ResearchDocument)
-        assert research.uuid == candidate.uuid
-        assert research.known_at == candidate.decided_at
+        assert isinstance(features, FeatureRow)
+        assert research.uuid == features.uuid == candidate.uuid
+        assert research.known_at == features.known_at == candidate.decided_at
         assert research.trade_rationale == f"enter: {candidate.reason}"
+        assert features.vector_hash == candidate.feature_hash
+
+
+def features_of(found: Run) -> list[dict[str, float]]:
+    """The known features of each candidate."""
+    return [
+        {name: value for name, value in zip(NAMES, row.vector, strict=True) if value == value}
+        for row in found.of(FeatureRow)
+    ]
+
+
+def test_a_token_is_looked_at_after_all_events_of_the_first_moment_at_which_it_moves() -> None:
+    rows = [swap(0, 0.1), swap(1, 0.5, token=1), swap(0, 0.2), swap(0, 0.3), swap(1, 0.4)]
+    for batch_rows in (1, 2, 100):
+        found = run(market(*rows, batch_rows=batch_rows))
+        assert [c.instrument for c in found.of(TradeCandidate)] == ["token-0", "token-1"]
+        first, second = found.of(ResearchDocument)
+        assert (first.price_usd, second.price_usd) == (0.3, 0.5)
+        assert first.volume_24h_usd == 450_000.0
+
+
+def test_the_features_tell_the_own_records_that_stand_before_the_decision() -> None:
+    """One trade is stopped, one entry fails, and one is open when the last decision is made."""
+    rows = [
+        swap(0, 0.1),
+        swap(HOUR, 0.05),
+        swap(2 * HOUR, 0.1, token=1),
+        swap(2 * HOUR + SECOND, 0.2, token=1),
+        swap(3 * HOUR, 0.1, token=2),
+        swap(4 * HOUR, 0.1, token=3),
+    ]
+    found = run(market(*rows), hours=5)
+    first, failing, third, last = features_of(found)
+    assert first["open_positions"] == 0
+    assert not {"recent_slippage", "recent_win_rate", "hours_since_last_close"} & set(first)
+    assert (failing["recent_stops"], failing["recent_win_rate"]) == (1.0, 0.0)
+    assert (failing["recent_failed_orders"], failing["open_positions"]) == (0.0, 0.0)
+    closed_after = seconds(found.events("exit")[1]) / 3600
+    assert failing["hours_since_last_close"] == pytest.approx(2 - closed_after)
+    assert third["recent_failed_orders"] == pytest.approx(1 / 3)
+    assert (third["open_positions"], last["open_positions"]) == (0.0, 1.0)
+    assert last["recent_mean_return"] == pytest.approx(
+        found.of(TradeOutcome)[0].realized_pnl_percent / 100
+    )
+    slippages = [e.slippage for e in found.of(ExecutionRecord) if e.event in FILLS][:3]
+    assert last["recent_slippage"] == pytest.approx(np.mean(np.array(slippages, np.float64)))
 
 
 def test_a_stop_keeps_its_token_out_for_the_cooldown() -> None:
@@ -684,7 +737,7 @@ def dated(record: Record) -> int | None:
 
 
 def before(found: Run, moment: int) -> list[bytes]:
-    """All records of before a moment; a research document is dated by its candidate."""
+    """All records of before a moment; research and features are dated by their candidate."""
     kept, previous = [], START
     for record in found.records[1:]:
         if isinstance(record, SessionEnd):
@@ -693,7 +746,7 @@ def before(found: Run, moment: int) -> list[bytes]:
             if micros(record.slot) + HOUR // 2 <= moment:
                 kept.append(canonical_bytes(record))
             continue
-        at = previous if isinstance(record, ResearchDocument) else dated(record)
+        at = previous if isinstance(record, (ResearchDocument, FeatureRow)) else dated(record)
         assert at is not None
         previous = at
         if at < moment:
@@ -711,7 +764,7 @@ class ChangedFuture:
         self.kind = feed.kind
         self.instruments = feed.instruments
         self.content_address = feed.content_address
-        self.facts = feed.facts
+        self.facts_at, self.mentions_at = feed.facts_at, feed.mentions_at
         self.rules = feed.rules
 
     def batches(self, start: int, end: int) -> Iterator[MarketBatch]:
@@ -754,7 +807,8 @@ def test_the_markets_of_these_tests_are_traded_in_all_kinds_of_ways() -> None:
         reasons.update(o.termination_reason for o in found.of(TradeOutcome))
         events.update(f"{e.leg} {e.event}" for e in found.of(ExecutionRecord))
         written_off += sum(o.written_off for o in found.of(TradeOutcome))
-    assert set(reasons) == set(TerminationReason) - {TerminationReason.MANUAL}
+    never = {TerminationReason.MANUAL, TerminationReason.NOT_FILLED}
+    assert set(reasons) == set(TerminationReason) - never
     assert {"entry filled", "entry rejected", "exit filled", "exit rejected"} <= set(events)
     assert written_off
 

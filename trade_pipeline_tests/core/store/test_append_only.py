@@ -21,7 +21,7 @@ from trade_pipeline.core.ids import uuid7_floor
 from trade_pipeline.core.ledger.append import append_now, read_chain
 from trade_pipeline.core.ledger.chain import Chain
 from trade_pipeline.core.ledger.experiments import link_experiment
-from trade_pipeline.core.records import Scan
+from trade_pipeline.core.records import Scan, SessionEnd
 from trade_pipeline.core.store.database import Database, Role
 from trade_pipeline.core.store.server import EmbeddedPostgres
 from trade_pipeline_tests.core import samples
@@ -87,6 +87,7 @@ def fill(connection: psycopg.Connection) -> None:
         samples.fill(trade.uuid),
         samples.outcome(trade.uuid),
         Scan(CHAIN, START, 1, 1, {}),
+        SessionEnd(CHAIN, 1, 1, 0.0),
     )
     link_experiment(connection, CHAIN, CHAIN)
     raw_insert(connection, "session_runs", session_id=CHAIN, dagster_run_id="run")
@@ -97,6 +98,8 @@ def fill(connection: psycopg.Connection) -> None:
            vector_hash=VECTOR)  # fmt: skip
     insert(connection, "datasets", 91, dataset_version="d", name="d", market="m", feature_set="f")
     raw_insert(connection, "dataset_members", dataset_version="d", uuid=trade.uuid, split="train")
+    insert(connection, "dataset_guards", 96, dataset_version="d", evaluation=0, guard="g",
+           passed=True)  # fmt: skip
     for number, version in enumerate(("v1", "v2")):
         insert(connection, "models", 92 + number, model_version=version, name="n", market="m",
                dataset_version="d", artifact=artifact)  # fmt: skip

@@ -7,12 +7,12 @@ import math
 import numpy as np
 import pytest
 
-from trade_pipeline.core.market.event import DAY, Instrument, MarketBatch, TokenFacts, TradeRules
+from trade_pipeline.core.market.event import DAY, MarketBatch
 from trade_pipeline.core.market.history import MarketHistory
-from trade_pipeline.core.market.simulator import SimulatedMarket, SimulatorConfig
 from trade_pipeline.core.strategy.config import StrategyConfig, UniverseConfig
 from trade_pipeline.core.strategy.evaluation import Evaluator
 from trade_pipeline.core.strategy.universe import FILTERS, universe_codes
+from trade_pipeline_tests.core.research.pools import KnownFeed
 
 NAN = math.nan
 
@@ -58,62 +58,34 @@ def test_each_filter_has_its_code_and_the_first_that_fails_is_named(
     assert [FILTERS[code] for code in codes] == [failed]
 
 
-class OnePool:
-    """A feed of one token about which nothing is known."""
-
-    kind = "simulated"
-    instruments = (Instrument("pool"),)
-
-    def facts(self, token: int, at: int) -> TokenFacts:
-        return TokenFacts()
-
-    def rules(self, token: int) -> TradeRules:
-        return TradeRules()
+def passes(batch: MarketBatch, *moments: int) -> list[bool]:
+    """Whether the token's volume is enough at each of some moments, asked together."""
+    history = MarketHistory(1)
+    history.extend(batch)
+    evaluator = Evaluator(StrategyConfig(), KnownFeed(), history, lambda known: {})
+    windows = evaluator.windows(np.zeros(len(moments), np.int32), np.array(moments, np.int64))
+    found: list[bool] = evaluator.traded_enough(windows).tolist()
+    return found
 
 
 @pytest.mark.parametrize(
-    ("volumes", "failed"),
-    [([60_000.0, 40_000.0], "volume"), ([60_000.0, 40_001.0], None), ([200_000.0, 0.0], None)],
+    ("volumes", "enough"),
+    [([60_000.0, 40_000.0], False), ([60_000.0, 40_001.0], True), ([200_000.0, 0.0], True)],
 )
-def test_the_volume_of_a_day_must_be_above_its_floor(
-    volumes: list[float], failed: str | None
-) -> None:
-    batch, history = batch_of([(1.0, 1e6, 5e4)] * 2, volumes), MarketHistory(1)
-    history.extend(batch)
-    evaluator = Evaluator(StrategyConfig(), OnePool(), history)  # type: ignore[arg-type]
-    at = int(batch.known_at[-1])
-    assert evaluator.failed_filter(0, 2, at, 0) == failed
-    assert evaluator.failed_filter(0, 2, at, FILTERS.index("liquidity")) == "liquidity"
+def test_the_volume_of_a_day_must_be_above_its_floor(volumes: list[float], enough: bool) -> None:
+    batch = batch_of([(1.0, 1e6, 5e4)] * 2, volumes)
+    first, last = batch.known_at.tolist()
     # A day later the trading of before no longer counts.
-    assert evaluator.failed_filter(0, 2, at + DAY, 0) == "volume"
+    assert passes(batch, last, first + DAY, last + DAY) == [enough, False, False]
+    assert passes(batch, first + DAY - 1) == [enough]
 
 
-def test_volume_after_the_counted_events_does_not_help() -> None:
-    batch, history = batch_of([(1.0, 1e6, 5e4)] * 2, [90_000.0, 90_000.0]), MarketHistory(1)
-    history.extend(batch)
-    evaluator = Evaluator(StrategyConfig(), OnePool(), history)  # type: ignore[arg-type]
-    assert evaluator.failed_filter(0, 1, int(batch.known_at[0]), 0) == "volume"
+def test_volume_of_after_the_moment_does_not_help() -> None:
+    batch = batch_of([(1.0, 1e6, 5e4)] * 2, [90_000.0, 90_000.0])
+    first, last = batch.known_at.tolist()
+    assert passes(batch, first, last - 1, last) == [False, False, True]
 
 
-def test_momentum_of_sentiment_compares_with_the_configured_time_ago() -> None:
-    start = 20_000 * DAY
-    market = SimulatedMarket(
-        SimulatorConfig(pools_per_day=20, burn_in_days=2), 3, start, start + DAY
-    )
-    history = MarketHistory(len(market.instruments))
-    batch = next(iter(market.batches(0, start + DAY)))
-    upto = history.extend(batch)
-    strategy = StrategyConfig.model_validate({"signal": {"sentiment_momentum_hours": 2}})
-    evaluator = Evaluator(strategy, market, history)
-    checked = 0
-    for row in range(0, len(batch), 97):
-        token, at = int(batch.token[row]), int(batch.known_at[row])
-        state = history.state(token, int(upto[row]), float(batch.quote_usd[row]))
-        found = evaluator.evaluate(token, int(upto[row]), at, state).snapshot.sentiment
-        now = market.facts(token, at).sentiment
-        before = market.facts(token, at - DAY // 12).sentiment
-        changes = [now[name] - before[name] for name in sorted(now) if name in before]
-        checked += bool(changes)
-        expected = sum(changes) / len(changes) if changes else None
-        assert found.momentum == expected
-    assert checked
+def test_an_unknown_volume_is_not_enough() -> None:
+    batch = batch_of([(1.0, 1e6, 5e4)] * 2, [900_000.0, NAN])
+    assert passes(batch, int(batch.known_at[-1])) == [False]

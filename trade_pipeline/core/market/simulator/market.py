@@ -8,6 +8,7 @@ from dataclasses import fields
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from trade_pipeline.core.canonical import address_of, canonical_bytes
 from trade_pipeline.core.errors import BadConfig
@@ -16,8 +17,8 @@ from trade_pipeline.core.market.event import (
     HOUR,
     Floats,
     Instrument,
+    Ints,
     MarketBatch,
-    TokenFacts,
     TradeRules,
     unknown_column,
 )
@@ -109,13 +110,30 @@ class SimulatedMarket:
         for row in range(first, last, BATCH_ROWS):
             yield events.rows(row, min(row + BATCH_ROWS, last))
 
-    def facts(self, token: int, at: int) -> TokenFacts:
-        """What scanners and social media had told about a token by a moment."""
+    def facts_at(self, token: npt.NDArray[np.int32], at: Ints) -> dict[str, Floats]:
+        """What scanners and social media had told about tokens by some moments."""
+        tokens, owner = np.unique(token, return_inverse=True)
+        columns: dict[str, Floats] = {}
+        for place, number in enumerate(tokens.tolist()):
+            rows = np.flatnonzero(owner == place)
+            for name, values in self._traits_of(number).at(at[rows]).items():
+                columns.setdefault(name, np.full(len(at), np.nan))[rows] = values
+        return columns
+
+    def mentions_at(self, token: npt.NDArray[np.int32], at: Ints) -> dict[str, Floats]:
+        """Nobody counts messages here."""
+        return {}
+
+    def _traits_of(self, token: int) -> TokenTraits:
         traits = self._traits.get(token)
         if traits is None:
             rng = self._rng(token, 1)
             traits = self._traits[token] = TokenTraits(self.config, self._history(token), rng)
-        return traits.at(at)
+        return traits
+
+    def until(self, moment: int) -> SimulatedMarket:
+        """The same market, whose events end with a moment."""
+        return SimulatedMarket(self.config, self.seed, self.start, max(moment, self.start) + 1)
 
     def rules(self, token: int) -> TradeRules:
         """What the token's contract truly does to trades."""

@@ -12,7 +12,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from trade_pipeline.core.market.event import DAY, HOUR, Floats, Ints, TokenFacts
+from trade_pipeline.core.market.event import DAY, HOUR, SENTIMENT, Floats, Ints
 from trade_pipeline.core.market.simulator.config import Fate, SimulatorConfig
 from trade_pipeline.core.market.simulator.plan import GAIN_FACTOR
 from trade_pipeline.core.market.simulator.pool import DEVELOPER_SELL, TRADE, PoolHistory
@@ -50,36 +50,36 @@ class TokenTraits:
         self._draw_liquidity_owners()
         self._scans = self._scan()
 
-    def at(self, moment: int) -> TokenFacts:
-        """What the last scan up to a moment knew; before the token's birth that is nothing."""
-        age = moment - self._created_at
-        if age < 0:
-            return TokenFacts()
-        row = min(age // self._interval, len(self._scans) - 1)
-        holders, top, developer, sell_tax, failed, *levels = self._scans[row].tolist()
-        locked = self._locked if age >= self._locked_from else 0.0
-        burned = self._burned if age >= self._locked_from else 0.0
-        lp_known = self._lp_known
-        return TokenFacts(
-            holders=int(holders) if self._holders_known else None,
-            top_holders_share=_known(top),
-            developer_share=_known(developer),
-            lp_creator_share=round(self._owned - locked - burned, 4) if lp_known else None,
-            lp_locked_share=locked if lp_known else None,
-            lp_burned_share=burned if lp_known else None,
-            contract_verified=_since(self._verified, age, self._verified_from),
-            audited=_since(self._audited, age, self._audited_from),
-            mintable=self._mintable,
-            buy_tax=self._buy_tax,
-            sell_tax=_known(sell_tax),
-            failed_sell_share=_known(failed),
-            market_cap_estimated=False if self._history.plan.supply_known else None,
-            sentiment={
-                source: level
-                for source, level in zip(SOURCES, levels, strict=True)
-                if not math.isnan(level)
-            },
-        )
+    def at(self, moments: Ints) -> dict[str, Floats]:
+        """What the last scan up to each moment knew, columns as in `MarketFeed.facts_at`.
+
+        Before the token's birth that is nothing.
+        """
+        age = moments - self._created_at
+        row = np.clip(age // self._interval, 0, len(self._scans) - 1)
+        holders, top, developer, sell_tax, failed, *levels = self._scans[row].T
+        bound = np.where(age >= self._locked_from, 1.0, 0.0)
+        locked, burned = self._locked * bound, self._burned * bound
+        lp_known = 1.0 if self._lp_known else np.nan
+        columns = {
+            "holders": holders if self._holders_known else np.full(len(age), np.nan),
+            "top_holders_share": top,
+            "developer_share": developer,
+            "lp_creator_share": np.round(self._owned - locked - burned, 4) * lp_known,
+            "lp_locked_share": locked * lp_known,
+            "lp_burned_share": burned * lp_known,
+            "contract_verified": _since(self._verified, age, self._verified_from),
+            "audited": _since(self._audited, age, self._audited_from),
+            "mintable": np.full(len(age), _known(self._mintable)),
+            "buy_tax": np.full(len(age), _known(self._buy_tax)),
+            "sell_tax": sell_tax,
+            "failed_sell_share": failed,
+            "market_cap_estimated": np.full(
+                len(age), 0.0 if self._history.plan.supply_known else np.nan
+            ),
+            **{SENTIMENT + source: level for source, level in zip(SOURCES, levels, strict=True)},
+        }
+        return {name: np.where(age < 0, np.nan, column) for name, column in columns.items()}
 
     def _happens(self, probability: float) -> bool:
         return float(self._rng.random()) < probability
@@ -178,10 +178,11 @@ class TokenTraits:
         return np.where(gaps | (not covered), np.nan, level)
 
 
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else value
+def _known(value: float | None) -> float:
+    """A number or truth of a column; None, which is unknown, is NaN."""
+    return math.nan if value is None else float(value)
 
 
-def _since(trait: bool | None, age: int, since: int) -> bool | None:
+def _since(trait: bool | None, age: Ints, since: int) -> Floats:
     """A trait that only becomes true at some age."""
-    return trait if trait is None else trait and age >= since
+    return np.where(age >= since, _known(trait), np.nan if trait is None else 0.0)

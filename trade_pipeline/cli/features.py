@@ -1,0 +1,193 @@
+"""Commands about features: build the table, describe it, check it for leaks."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from trade_pipeline.cli.console import err, out, print_json, print_table, rows_progress
+from trade_pipeline.cli.inputs import Json, read_settings
+from trade_pipeline.core.errors import BadConfig
+
+app = typer.Typer(help="The feature vectors behind the decisions.", no_args_is_help=True)
+
+SessionId = Annotated[
+    str | None, typer.Option("--session", help="One session; unset, the newest backtest.")
+]
+Data = Annotated[Path | None, typer.Option(help="Folder of the recording that the session ran on.")]
+Mentions = Annotated[
+    Path | None, typer.Option(help="Folder with the hourly mention counts that it used.")
+]
+
+
+@app.command()
+def build(
+    session: SessionId = None,
+    data: Data = None,
+    mentions: Mentions = None,
+    labels: Annotated[bool, typer.Option(help="Make the shadow outcomes as well.")] = True,
+    out_file: Annotated[
+        Path | None, typer.Option("--out", help="Write the table here as Parquet, too.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compute a session's feature table from its market, compare it with what was stored at each
+    decision, and store what is missing; then the label of every candidate.
+    """
+    from trade_pipeline.core.dataset.feature_build import build_features
+    from trade_pipeline.core.outcome.shadow import label_session
+    from trade_pipeline.core.store.store import Store
+
+    with Store.open(read_settings()) as store:
+        session_id, feed = _session(store, session, data, mentions)
+        with rows_progress("computing vectors") as progress:
+            made = build_features(
+                store.database, store.artifacts, feed, session_id, progress=progress
+            )
+        labelled = None
+        if labels:
+            with rows_progress("following every candidate") as progress:
+                labelled = label_session(
+                    store.database, store.artifacts, feed, session_id, progress=progress
+                )
+        if out_file is not None:
+            out_file.write_bytes(store.artifacts.get(made.table))
+    facts = asdict(made) | {
+        "differences": len(made.differences),
+        "first_differences": [asdict(one) for one in made.differences[:10]],
+        "labels": None if labelled is None else asdict(labelled),
+    }
+    if as_json:
+        print_json(facts)
+    else:
+        _print_build(facts)
+    if made.differences:
+        raise typer.Exit(1)
+
+
+@app.command()
+def describe(
+    session: SessionId = None,
+    values: Annotated[
+        bool, typer.Option(help="Also what is missing, how values spread, and what drifts.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Every feature: family, unit, definition, source, version; with --values, of a session."""
+    from trade_pipeline.core.features.registry import FEATURES, feature_set
+
+    facts: dict[str, Any] = {
+        "feature_set": feature_set(),
+        "features": [asdict(feature) for feature in FEATURES],
+    }
+    if values:
+        from trade_pipeline.core.dataset.frame import read_trade_frame
+        from trade_pipeline.core.dataset.profile import profile_features
+        from trade_pipeline.core.store.store import Store
+
+        with (
+            Store.open(read_settings()) as store,
+            store.database.connect("trade_reader") as connection,
+        ):
+            session_id = session or _newest(connection)
+            frame = read_trade_frame(connection, sessions=[session_id])
+        # The later half against the earlier one.
+        later = frame["decided_at"] > frame["decided_at"].median()
+        profiles = profile_features(frame, frame.attrs["features"], later)
+        facts |= {"session_id": session_id, "profile": [asdict(one) for one in profiles]}
+    if as_json:
+        print_json(facts)
+        return
+    out.print(f"[bold]feature set {facts['feature_set']}[/], {len(facts['features'])} features")
+    shown = ("name", "family", "unit", "definition", "source", "version")
+    print_table("Features", [{k: one[k] for k in shown} for one in facts["features"]])
+    if values:
+        print_table(f"Values of session {facts['session_id']}", facts["profile"])
+
+
+@app.command()
+def check(
+    dataset: Annotated[
+        str | None, typer.Option(help="Version or short name; unset, the newest dataset.")
+    ] = None,
+    data: Data = None,
+    mentions: Mentions = None,
+    as_json: Json = False,
+) -> None:
+    """Ask every leak guard about a stored dataset, and keep the verdicts beside it.
+
+    The recording must be given: what cannot be recomputed fails.  Ends with 1 when a guard fails.
+    """
+    from trade_pipeline.core.dataset.guards import guard_dataset, markets_of
+    from trade_pipeline.core.dataset.membership import newest_dataset
+    from trade_pipeline.core.store.store import Store
+
+    with Store.open(read_settings()) as store:
+        with store.database.connect("trade_reader") as connection:
+            name = dataset or newest_dataset(connection)
+        with err.status("asking the guards"):
+            feeds = markets_of(store, name, data, mentions)
+            version, guards = guard_dataset(store, name, feeds)
+    facts = {
+        "dataset": version,
+        "passed": all(guard.passed for guard in guards),
+        "guards": [asdict(guard) for guard in guards],
+    }
+    if as_json:
+        print_json(facts)
+    else:
+        print_table(
+            f"Guards of {version}",
+            [
+                {"guard": g.name, "passed": g.passed, "reasons": "; ".join(g.reasons[:3])}
+                for g in guards
+            ],
+        )
+    if not facts["passed"]:
+        raise typer.Exit(1)
+
+
+def _session(store: Any, session: str | None, data: Path | None, mentions: Path | None) -> Any:
+    """The id of a session, and its market."""
+    from trade_pipeline.core.session.stored import (
+        market_of,
+        read_session,
+        require_market,
+        settings_of,
+    )
+
+    with store.database.connect("trade_reader") as connection:
+        stored = read_session(connection, session or _newest(connection))
+    feed = market_of(stored, settings_of(store.artifacts, stored), data, mentions)
+    require_market(stored, feed)
+    return stored.session_id, feed
+
+
+def _newest(connection: Any) -> str:
+    """The newest backtest.
+
+    Raises:
+        BadConfig: there is none.
+    """
+    row = connection.execute(
+        "SELECT session_id FROM trade.sessions WHERE mode = 'backtest' "
+        "ORDER BY recorded_at DESC LIMIT 1"
+    ).fetchone()
+    if row is None:
+        raise BadConfig("no session is stored: run `trade-pipeline backtest` first")
+    return str(row[0])
+
+
+def _print_build(facts: dict[str, Any]) -> None:
+    out.print(f"[bold]session {facts['session_id']}[/], feature set {facts['feature_set']}")
+    for name in ("rows", "new_rows", "differences", "missing_share", "table", "seconds"):
+        value = facts[name]
+        out.print(
+            f"{name.replace('_', ' '):>16}  {value if isinstance(value, str) else f'{value:,}'}"
+        )
+    print_table("Values that differ from what was stored", facts["first_differences"])
+    if facts["labels"] is not None:
+        print_table("Labels", [{"what": k, "value": v} for k, v in facts["labels"].items()])

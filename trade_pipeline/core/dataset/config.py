@@ -1,0 +1,63 @@
+"""Every setting of a dataset; the dataset's version covers all of them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from trade_pipeline.core.errors import bad_config
+
+
+class DatasetConfig(BaseModel):
+    """Which decisions make a dataset, what is learned from them, and how they are split."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: str = Field(
+        "trades", pattern=r"^[a-z0-9][a-z0-9_-]*$", description="what people call the dataset"
+    )
+    label: Literal["shadow", "realised"] = Field(
+        "shadow", description="whose result is learned; the two are never mixed"
+    )
+    rug_return: float = Field(
+        -0.8, ge=-1, lt=0, description="a return at or below it counts as a rug, as a fraction"
+    )
+    train_fraction: float = Field(0.6, gt=0, lt=1, description="of the decisions' moments")
+    validation_fraction: float = Field(0.2, gt=0, lt=1, description="the same, after those")
+    test_fraction: float = Field(0.2, gt=0, lt=1, description="the same, the newest")
+    embargo_hours: float = Field(
+        48, ge=0, description="from the end of a split's last label to the next split's decisions"
+    )
+    max_features: int = Field(50, ge=1, description="features that are selected at most")
+    kinds_mixed: bool = Field(
+        False, description="whether simulated, recorded and live decisions may stand together"
+    )
+    exclude_not_filled: bool = Field(
+        False, description="whether decisions whose entry was refused are left out"
+    )
+    start: AwareDatetime | None = Field(None, description="first moment of a decision")
+    end: AwareDatetime | None = Field(None, description="decisions are earlier than this")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DatasetConfig:
+        fractions = (self.train_fraction, self.validation_fraction, self.test_fraction)
+        if abs(sum(fractions) - 1) > 1e-9:
+            raise ValueError(
+                f"train_fraction, validation_fraction, test_fraction={fractions}: must sum to 1"
+            )
+        if self.start is not None and self.end is not None and self.end <= self.start:
+            raise ValueError(f"end={self.end.isoformat()}: must be after start={self.start}")
+        return self
+
+    @classmethod
+    def parse(cls, given: dict[str, Any]) -> DatasetConfig:
+        """Settings from plain data.
+
+        Raises:
+            BadConfig: a field that does not exist or an impossible value, each named.
+        """
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            raise bad_config("dataset", error) from None

@@ -1,0 +1,172 @@
+"""Building the feature table of a session: what is stored is compared, what is missing is added."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+import orjson
+import psycopg
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trade_pipeline.core.canonical import address_of
+from trade_pipeline.core.dataset.decisions import Decisions, read_decisions
+from trade_pipeline.core.dataset.feature_table import RowsDone, feature_vectors
+from trade_pipeline.core.features.registry import NAMES, definitions, feature_set
+from trade_pipeline.core.features.vector import feature_row, matrix_of
+from trade_pipeline.core.ledger.bulk import append_bulk
+from trade_pipeline.core.market.event import Floats, Ints
+from trade_pipeline.core.market.feed import MarketFeed
+from trade_pipeline.core.session.backtest import rug_risk_of
+from trade_pipeline.core.session.stored import read_session, require_market, settings_of
+from trade_pipeline.core.store.artifacts import ArtifactStore, record_artifact
+from trade_pipeline.core.store.database import Database, loss_reported
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A stored value that its recomputation does not give."""
+
+    uuid: str
+    feature: str
+    stored: float
+    recomputed: float
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureBuild:
+    """What building a session's table did.
+
+    Attributes:
+        rows: decisions of the session; ``new_rows`` of them had no vector of this feature set.
+        differences: values that were stored at the decision and come out different now.
+        table: address of the table as a Parquet artifact.
+        missing_share: unknown values, of all.
+    """
+
+    session_id: str
+    feature_set: str
+    rows: int
+    new_rows: int
+    differences: list[Difference]
+    table: str
+    missing_share: float
+    seconds: float
+
+
+def build_features(
+    database: Database,
+    artifacts: ArtifactStore,
+    feed: MarketFeed,
+    session_id: str,
+    *,
+    progress: RowsDone | None = None,
+) -> FeatureBuild:
+    """Compute the vectors of a session's decisions from its market, and compare or store them.
+
+    Decisions of before this feature set get a vector of it, on a chain of its own; stored ones are
+    never replaced.
+
+    Args:
+        feed: the market that the session ran on.
+
+    Raises:
+        BadConfig: no such session, or it ran on another market.
+        BadMarketData: the market is wrong.
+        StoreUnavailable: the database cannot be reached.
+    """
+    started = time.perf_counter()
+    with loss_reported(), database.connect(autocommit=True) as connection:
+        session = read_session(connection, session_id)
+        require_market(session, feed)
+        settings = settings_of(artifacts, session)
+        decisions = read_decisions(connection, session_id)
+        vectors, known_at = feature_vectors(
+            feed,
+            settings,
+            decisions.instrument,
+            decisions.at,
+            own=decisions.own,
+            rug_risk=rug_risk_of(artifacts, settings),
+            progress=progress,
+        )
+        stored = stored_vectors(connection, decisions)
+        with connection.transaction():
+            record_artifact(
+                connection, artifacts, definitions(), media_type="application/json",
+                alias=f"feature-set:{feature_set()}",
+            )  # fmt: skip
+            missing = np.flatnonzero(np.isnan(stored).all(axis=1)).tolist()
+            append_bulk(
+                connection,
+                f"features:{session_id}:{feature_set()}",
+                [feature_row(decisions.uuid[n], int(known_at[n]), vectors[n]) for n in missing],
+            )
+            data = parquet_of(decisions, known_at, vectors)
+            table = record_artifact(
+                connection, artifacts, data, media_type="application/vnd.apache.parquet"
+            )
+    assert table == address_of(data)
+    return FeatureBuild(
+        session_id=session_id,
+        feature_set=feature_set(),
+        rows=len(decisions),
+        new_rows=len(missing),
+        differences=differences(decisions, stored, vectors),
+        table=table,
+        missing_share=float(np.isnan(vectors).mean()) if vectors.size else 0.0,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def stored_vectors(connection: psycopg.Connection, decisions: Decisions) -> Floats:
+    """The stored vectors of decisions; a row of NaN where there is none of this feature set."""
+    if not len(decisions):
+        return np.empty((0, len(NAMES)))
+    rows = connection.execute(
+        "SELECT uuid, content FROM trade.feature_rows "
+        "WHERE feature_set = %s AND uuid >= %s AND uuid <= %s",
+        (feature_set(), min(decisions.uuid), max(decisions.uuid)),
+    )
+    place = {uuid: n for n, uuid in enumerate(decisions.uuid)}
+    stored = np.full((len(decisions), len(NAMES)), np.nan)
+    for uuid, content in rows:
+        if uuid in place:
+            stored[place[uuid]] = matrix_of([orjson.loads(content)["vector"]])[0]
+    return stored
+
+
+def differences(decisions: Decisions, stored: Floats, recomputed: Floats) -> list[Difference]:
+    """Where stored vectors and recomputed ones differ in a bit; vectors without a store do not."""
+    there = np.asarray(~np.isnan(stored).all(axis=1))
+    same = (stored.view(np.int64) == recomputed.view(np.int64)) | (
+        np.isnan(stored) & np.isnan(recomputed)
+    )
+    rows, columns = np.nonzero(~same & there[:, None])
+    return [
+        Difference(
+            str(decisions.uuid[row]), NAMES[column],
+            float(stored[row, column]), float(recomputed[row, column]),
+        )
+        for row, column in zip(rows.tolist(), columns.tolist(), strict=True)
+    ]  # fmt: skip
+
+
+def parquet_of(decisions: Decisions, known_at: Ints, vectors: Floats) -> bytes:
+    """A feature table as Parquet: uuid, instrument, decided_at, known_at and the features."""
+    moments = pa.timestamp("us", tz="UTC")
+    table = pa.table(
+        {
+            "uuid": [str(uuid) for uuid in decisions.uuid],
+            "instrument": list(decisions.instrument),
+            "decided_at": pa.array(decisions.at, moments),
+            "known_at": pa.array(known_at, moments),
+            **{name: vectors[:, column] for column, name in enumerate(NAMES)},
+        }
+    )
+    buffer = BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()

@@ -1,0 +1,107 @@
+"""The rug probability of a decision: the newest model whose lessons were known by then."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import orjson
+
+from trade_pipeline.core.canonical import canonical_bytes
+from trade_pipeline.core.errors import BadConfig
+from trade_pipeline.core.features.registry import FEATURES, NAMES
+from trade_pipeline.core.features.rug_classifier import RugClassifier
+from trade_pipeline.core.ids import moment_of
+from trade_pipeline.core.market.event import Floats, Ints
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# A recording's supply is a later snapshot, and whether it is known there tells of the token's fate.
+_FROM_SUPPLY = (
+    "market_cap_usd", "market_cap_to_liquidity", "volume_to_market_cap_24h", "supply_change_24h",
+    "supply_in_pool_share",
+)  # fmt: skip
+# What tells of a token, and not of the strategy or the hour.
+INPUTS: tuple[str, ...] = tuple(
+    feature.name
+    for feature in FEATURES
+    if feature.family != "execution"
+    and feature.source not in ("own records", "model")
+    and feature.name not in _FROM_SUPPLY
+)
+
+
+def rug_inputs(vectors: Floats) -> pd.DataFrame:
+    """The inputs of the classifier from feature vectors, a row each."""
+    import pandas as pd
+
+    return pd.DataFrame(vectors[:, [NAMES.index(name) for name in INPUTS]], columns=list(INPUTS))
+
+
+@dataclass(frozen=True, slots=True)
+class RugRisk:
+    """Models by the moment from which each may be used, oldest first.
+
+    Attributes:
+        known_from: microseconds since 1970-01-01 UTC; every label that a model learned from had
+            ended by then.
+    """
+
+    known_from: Sequence[int]
+    models: Sequence[RugClassifier]
+
+    def probability(self, vectors: Floats, at: Ints) -> Floats:
+        """Probability of a rug within 48 h by row, 0..1; NaN before the first model."""
+        found = np.full(len(at), np.nan)
+        newest = self._newest(at)
+        for number in np.unique(newest[newest >= 0]).tolist():
+            rows = newest == number
+            found[rows] = self.models[number].probability(rug_inputs(vectors[rows]))
+        return found
+
+    def threshold(self, at: Ints) -> Floats:
+        """From which probability on a row is called a rug; NaN before the first model."""
+        thresholds = np.array([np.nan, *(model.threshold for model in self.models)])
+        return thresholds[self._newest(at) + 1]
+
+    def _newest(self, at: Ints) -> Ints:
+        """Number of the newest model at each moment; -1 before the first."""
+        return np.array(self.known_from, np.int64).searchsorted(at, side="right") - 1
+
+    def to_bytes(self) -> bytes:
+        """One JSON document; the same models give the same bytes."""
+        return canonical_bytes(
+            {
+                "format": "rug-risk-1",
+                "models": [
+                    {"known_from": at, "classifier": orjson.Fragment(model.to_bytes())}
+                    for at, model in zip(self.known_from, self.models, strict=True)
+                ],
+            }
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> RugRisk:
+        """Read `to_bytes`.
+
+        Raises:
+            BadConfig: it is no such document.
+        """
+        try:
+            document = orjson.loads(data)
+            form, models = document["format"], document["models"]
+        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+            raise BadConfig(f"rug_risk_model: is not a rug risk document: {error}") from None
+        if form != "rug-risk-1":
+            raise BadConfig(f"rug_risk_model: format={form!r}: expected 'rug-risk-1'")
+        return cls(
+            [model["known_from"] for model in models],
+            [RugClassifier.from_bytes(orjson.dumps(model["classifier"])) for model in models],
+        )
+
+    def describe(self) -> list[dict[str, str]]:
+        """From when each model may be used, for people."""
+        return [{"known_from": moment_of(at).isoformat()} for at in self.known_from]

@@ -1,0 +1,124 @@
+"""Hourly counts of the messages that name a coin, recorded from chat channels.
+
+An hour's counts are known when it has ended.  An hour within the recording without a row had no
+mention; outside the recording, and for a coin that the recording never names, nothing is known.
+How often a message was viewed was counted later, so it is not read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from trade_pipeline.core.errors import BadMarketData
+from trade_pipeline.core.market import parquet
+from trade_pipeline.core.market.event import HOUR, Floats, Ints
+from trade_pipeline.core.market.facts import CountTable
+from trade_pipeline.core.market.parquet import INTEGER, TEXT, TIME, required
+
+MENTION_HOURS = (1, 24, 48, 168)
+MESSAGE_HOURS = (24,)
+
+_MENTIONS = pa.schema(
+    [required("symbol", TEXT), required("timestamp", TIME), required("mentions", INTEGER)]
+)
+_MESSAGES = pa.schema([required("timestamp", TIME), required("messages", INTEGER)])
+
+
+class Mentions:
+    """A folder with ``mentions_1h.parquet`` and ``messages_total_1h.parquet``.
+
+    Args:
+        symbols: the coins by token number.
+        until: leave out what was not known by this moment; None: nothing.
+
+    Raises:
+        BadMarketData: a file is missing.
+    """
+
+    def __init__(self, folder: Path, symbols: Sequence[str], until: int | None = None) -> None:
+        self._folder = folder
+        self._paths = [folder / "mentions_1h.parquet", folder / "messages_total_1h.parquet"]
+        for path in self._paths:
+            if not path.is_file():
+                raise BadMarketData(
+                    f"{path}: the file is missing; give a folder that holds mentions_1h.parquet "
+                    "and messages_total_1h.parquet"
+                )
+        self._symbols = list(symbols)
+        # An hour is stamped with its beginning, and known when it has ended.
+        self._until = None if until is None else until - HOUR
+
+    def content_address(self) -> str:
+        """The address of both files, with their names."""
+        return parquet.content_address(self._folder, self._paths)
+
+    def at(self, token: npt.NDArray[np.int32], at: Ints) -> dict[str, Floats]:
+        """Columns as in `MarketFeed.mentions_at`.
+
+        Raises:
+            BadMarketData: a count is negative, or a time is no full hour.
+        """
+        mentions, named = self._mentions
+        messages, first, last = self._messages
+        nobody = np.zeros(len(at), np.int32)
+        columns = {
+            f"messages_{hours}h": _inside(
+                messages.window(nobody, at, hours * HOUR), hours, at, first, last
+            )
+            for hours in MESSAGE_HOURS
+        }
+        for hours in MENTION_HOURS:
+            found = _inside(mentions.window(token, at, hours * HOUR), hours, at, first, last)
+            columns[f"mentions_{hours}h"] = np.where(named[token], found, np.nan)
+        return columns
+
+    @cached_property
+    def _mentions(self) -> tuple[CountTable, npt.NDArray[np.bool_]]:
+        """The counts of the coins, and which of the coins are named at all."""
+        path = self._paths[0]
+        table = parquet.rows_until(parquet.read(path, _MENTIONS), "timestamp", self._until)
+        opened, count = _hours(path, table, "mentions")
+        place = {symbol: number for number, symbol in enumerate(self._symbols)}
+        column = table["symbol"].combine_chunks()
+        of_entry = np.array(
+            [place.get(text, -1) for text in column.dictionary.to_pylist()], np.int32
+        )
+        token = of_entry[column.indices.to_numpy()]
+        ours = token >= 0
+        named = np.zeros(len(self._symbols), np.bool_)
+        named[token[ours]] = True
+        ended = opened[ours] + HOUR
+        return CountTable(token[ours], ended, ended, count[ours]), named
+
+    @cached_property
+    def _messages(self) -> tuple[CountTable, int, int]:
+        """The counts of all messages, and where the recording begins and ends."""
+        path = self._paths[1]
+        table = parquet.rows_until(parquet.read(path, _MESSAGES), "timestamp", self._until)
+        opened, count = _hours(path, table, "messages")
+        ended = opened + HOUR
+        nobody = np.zeros(len(ended), np.int32)
+        return CountTable(nobody, ended, ended, count), int(opened.min()), int(ended.max())
+
+
+def _hours(path: Path, table: pa.Table, name: str) -> tuple[Ints, Floats]:
+    """The beginnings of the hours of a file, and a count each."""
+    opened, count = parquet.integers(table, "timestamp"), parquet.integers(table, name)
+    parquet.refuse(
+        path,
+        opened % HOUR != 0,
+        lambda row: f"timestamp {parquet.time_text(opened[row])}: expected a full hour",
+    )
+    parquet.refuse(path, count < 0, lambda row: f"{name} {count[row]}: expected a count >= 0")
+    return opened, count.astype(np.float64)
+
+
+def _inside(found: Floats, hours: int, at: Ints, first: int, last: int) -> Floats:
+    """Sums over windows that lie within the recording; NaN over others."""
+    return np.where((at - hours * HOUR >= first) & (at <= last), found, np.nan)

@@ -1,0 +1,199 @@
+"""Shadow outcomes: what the strategy's own exits would have made of every candidate of a session.
+
+They are the labels of the learning: of entered and of skipped candidates alike, at one reference
+stake, on executable prices and after all costs.  A label exists from when the trade has ended; the
+market goes on after a session's end, so a session's end closes none.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+import psycopg
+from pydantic import BaseModel, ConfigDict, Field
+
+from trade_pipeline.core.canonical import canonical_bytes
+from trade_pipeline.core.ids import micros
+from trade_pipeline.core.ledger.bulk import append_bulk, lock_chain
+from trade_pipeline.core.market.feed import MarketFeed
+from trade_pipeline.core.outcome.events import read_events
+from trade_pipeline.core.outcome.replay import ShadowMarket, longest_life
+from trade_pipeline.core.records import TradeOutcome
+from trade_pipeline.core.session.config import TradingConfig
+from trade_pipeline.core.session.stored import read_session, require_market, settings_of
+from trade_pipeline.core.store.artifacts import ArtifactStore
+from trade_pipeline.core.store.database import Database, loss_reported
+
+# Whoever watches hears of the labels after this many at the latest.
+PROGRESS_ROWS = 512
+
+Progress = Callable[[int, int], None]
+
+
+class LabelConfig(BaseModel):
+    """What labels are made with, besides the session's own settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    stake_usd: float | None = Field(
+        None, gt=0, description="stake of every shadow, USD; unset: the session's largest at first"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LabelRun:
+    """What a labelling did.
+
+    Attributes:
+        labelled: candidates whose shadow has ended; ``new`` of them had no label before, and the
+            label of ``corrected`` was another one.
+        unended: candidates whose shadow had not ended when the market's data did, for a run on a
+            longer recording, or never found a buyer on its exchange.
+        refused: labelled candidates whose entry the venue refused, by reason.
+        seconds: wall time.
+    """
+
+    session_id: str
+    candidates: int
+    labelled: int
+    new: int
+    corrected: int
+    unended: int
+    refused: Mapping[str, int]
+    seconds: float
+
+
+def label_session(
+    database: Database,
+    artifacts: ArtifactStore,
+    feed: MarketFeed,
+    session_id: str,
+    *,
+    config: LabelConfig | None = None,
+    progress: Progress | None = None,
+) -> LabelRun:
+    """Make the shadow outcomes of a session's candidates that can be known by now.
+
+    Running it again changes nothing; a label that comes out different is stored as the next
+    revision.
+
+    Args:
+        feed: the market that the session ran on.
+        progress: called with (candidates so far, all candidates) now and then.
+
+    Raises:
+        BadConfig: no such session, or it ran on another market.
+        BadMarketData: the market is wrong.
+        StoreUnavailable: the database cannot be reached.
+    """
+    started = time.perf_counter()
+    with loss_reported(), database.connect(autocommit=True) as connection:
+        session = read_session(connection, session_id)
+        require_market(session, feed)
+        trading = settings_of(artifacts, session)
+        candidates = _candidates(connection, feed, session_id)
+        market = _market(feed, trading, config or LabelConfig(), candidates)
+        outcomes, refused = [], Counter[str]()
+        for number, (uuid, token, at) in enumerate(candidates, 1):
+            shadow = market.shadow(uuid, token, at)
+            if shadow.outcome is not None:
+                outcomes.append(shadow.outcome)
+            if shadow.refused is not None:
+                refused[shadow.refused] += 1
+            if progress is not None and (number % PROGRESS_ROWS == 0 or number == len(candidates)):
+                progress(number, len(candidates))
+        new, corrected = _store(connection, session_id, outcomes)
+    return LabelRun(
+        session_id=session_id,
+        candidates=len(candidates),
+        labelled=len(outcomes),
+        new=new,
+        corrected=corrected,
+        unended=len(candidates) - len(outcomes),
+        refused=dict(refused),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def unlabelled_sessions(connection: psycopg.Connection) -> list[str]:
+    """Backtests that ran to their end and have a candidate without shadow outcome, oldest first."""
+    rows = connection.execute(
+        """
+        SELECT session_id FROM trade.sessions s JOIN trade.session_ends USING (session_id)
+        WHERE s.mode = 'backtest' AND EXISTS (
+            SELECT FROM trade.candidates c
+            WHERE c.chain_id = s.session_id AND NOT EXISTS (
+                SELECT FROM trade.outcomes o WHERE o.uuid = c.uuid AND o.kind = 'shadow'))
+        ORDER BY s.recorded_at, session_id
+        """
+    )
+    return [str(session) for (session,) in rows]
+
+
+def _candidates(
+    connection: psycopg.Connection, feed: MarketFeed, session_id: str
+) -> list[tuple[UUID, int, int]]:
+    """UUID, token and moment of each decision, in their order."""
+    tokens = {instrument.name: token for token, instrument in enumerate(feed.instruments)}
+    rows = connection.execute(
+        "SELECT uuid, instrument, decided_at FROM trade.candidates WHERE chain_id = %s "
+        "ORDER BY chain_seq",
+        (session_id,),
+    )
+    return [(uuid, tokens[instrument], micros(at)) for uuid, instrument, at in rows]
+
+
+def _market(
+    feed: MarketFeed,
+    trading: TradingConfig,
+    config: LabelConfig,
+    candidates: list[tuple[UUID, int, int]],
+) -> ShadowMarket:
+    strategy = trading.strategy
+    life = longest_life(strategy.exits)
+    windows: dict[int, tuple[int, int]] = {}
+    for _, token, at in candidates:
+        first, _ = windows.get(token, (at, at))
+        windows[token] = (first, at + life)
+    events, quotes = read_events(feed, windows)
+    return ShadowMarket(
+        strategy,
+        trading.venue(feed.kind),
+        feed,
+        events,
+        quotes,
+        data_end=feed.span()[1],
+        stake_usd=config.stake_usd or strategy.small_fund_usd * strategy.sizing.max_fraction,
+    )
+
+
+def _store(
+    connection: psycopg.Connection, session_id: str, outcomes: list[TradeOutcome]
+) -> tuple[int, int]:
+    """Append what is not stored as it is; returns how many are new and how many corrected."""
+    chain_id = f"shadow:{session_id}"
+    with connection.transaction():
+        # What is stored must not change until what is missing has been added.
+        lock_chain(connection, chain_id)
+        stored = {
+            uuid: (revision, content)
+            for uuid, revision, content in connection.execute(
+                "SELECT DISTINCT ON (o.uuid) o.uuid, o.revision, o.content "
+                "FROM trade.outcomes o JOIN trade.candidates c USING (uuid) "
+                "WHERE c.chain_id = %s AND o.kind = 'shadow' ORDER BY o.uuid, o.revision DESC",
+                (session_id,),
+            )
+        }
+        new, corrected = [], []
+        for outcome in outcomes:
+            revision, content = stored.get(outcome.uuid, (-1, ""))
+            if revision < 0:
+                new.append(outcome)
+            elif canonical_bytes(replace(outcome, revision=revision)) != content.encode():
+                corrected.append(replace(outcome, revision=revision + 1))
+        append_bulk(connection, chain_id, [*new, *corrected])
+    return len(new), len(corrected)
