@@ -2,7 +2,8 @@
 
 import dagster as dg
 
-from trade_pipeline.defs.checks import record_integrity, record_ranges
+from trade_pipeline.defs.checks import record_integrity
+from trade_pipeline.defs.contracts import contracts
 from trade_pipeline.defs.datasets import dataset_guards, training_dataset
 from trade_pipeline.defs.features import rug_risk_model, trade_features
 from trade_pipeline.defs.jobs import backtest_job, learning_job
@@ -21,7 +22,7 @@ defs = dg.Definitions(
         trade_features,
         training_dataset,
     ],
-    asset_checks=[record_integrity, record_ranges, dataset_guards],
+    asset_checks=[record_integrity, contracts, dataset_guards],
     jobs=[backtest_job, learning_job],
     resources={"store": TradeStore(), "progress": no_progress},
     executor=dg.in_process_executor,

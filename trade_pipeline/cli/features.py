@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from trade_pipeline.cli.console import err, out, print_json, print_table, rows_progress
-from trade_pipeline.cli.inputs import Json, read_settings
+from trade_pipeline.cli.inputs import Json, read_moment, read_settings
 from trade_pipeline.core.errors import BadConfig
 
 app = typer.Typer(help="The feature vectors behind the decisions.", no_args_is_help=True)
@@ -38,14 +38,23 @@ def build(
     decision, and store what is missing; then the label of every candidate.
     """
     from trade_pipeline.core.dataset.feature_build import build_features
+    from trade_pipeline.core.features.hot import HotFeatures
+    from trade_pipeline.core.features.registry import NAMES, feature_set
     from trade_pipeline.core.outcome.shadow import label_session
     from trade_pipeline.core.store.store import Store
+    from trade_pipeline.core.store.valkey_server import open_cache
 
-    with Store.open(read_settings()) as store:
+    settings = read_settings()
+    with Store.open(settings) as store:
         session_id, feed = _session(store, session, data, mentions)
-        with rows_progress("computing vectors") as progress:
+        with open_cache(settings) as client, rows_progress("computing vectors") as progress:
             made = build_features(
-                store.database, store.artifacts, feed, session_id, progress=progress
+                store.database,
+                store.artifacts,
+                feed,
+                session_id,
+                hot=HotFeatures(client, feature_set(), NAMES),
+                progress=progress,
             )
         labelled = None
         if labels:
@@ -66,6 +75,50 @@ def build(
         _print_build(facts)
     if made.differences:
         raise typer.Exit(1)
+
+
+@app.command()
+def online(
+    market: Annotated[str, typer.Option(help="uniswap-v2, spot-1h or simulated.")],
+    instruments: Annotated[list[str], typer.Argument(help="Names of tokens or pairs.")],
+    at: Annotated[
+        str | None, typer.Option(help="As known at this time (with a zone); unset, now.")
+    ] = None,
+    max_age_hours: Annotated[float, typer.Option(help="Older vectors are stale.")] = 24,
+    as_json: Json = False,
+) -> None:
+    """The newest vector of some tokens, from the cache or else from the database."""
+    from trade_pipeline.core.dataset.engineer import FeatureEngineer
+    from trade_pipeline.core.features.hot import NEVER
+    from trade_pipeline.core.features.registry import NAMES
+    from trade_pipeline.core.ids import moment_of
+    from trade_pipeline.core.store.store import Store
+
+    moment = None if at is None else read_moment("at", at)
+    with Store.open(read_settings()) as store:
+        read = FeatureEngineer(store=store).get_online_features(
+            market, instruments, at=moment, max_age_hours=max_age_hours
+        )
+    found: list[dict[str, Any]] = [
+        {
+            "instrument": name,
+            "source": source,
+            "known_at": None if known_at == NEVER else moment_of(known_at).isoformat(),
+            "vector": None if source is None else dict(zip(NAMES, vector, strict=True)),
+        }
+        for name, source, known_at, vector in zip(
+            instruments, read.source, read.known_at.tolist(), read.vectors.tolist(), strict=True
+        )
+    ]
+    if as_json:
+        print_json({"notes": read.notes, "tokens": found})
+        return
+    for note in read.notes:
+        err.print(note)
+    for one in found:
+        told = [{"feature": k, "value": v} for k, v in (one["vector"] or {}).items() if v == v]
+        out.print(f"[bold]{one['instrument']}[/] {one['source'] or 'unknown'} {one['known_at']}")
+        print_table("", told)
 
 
 @app.command()
@@ -183,7 +236,8 @@ def _newest(connection: Any) -> str:
 
 def _print_build(facts: dict[str, Any]) -> None:
     out.print(f"[bold]session {facts['session_id']}[/], feature set {facts['feature_set']}")
-    for name in ("rows", "new_rows", "differences", "missing_share", "table", "seconds"):
+    shown = ("rows", "new_rows", "differences", "published", "missing_share", "table", "seconds")
+    for name in shown:
         value = facts[name]
         out.print(
             f"{name.replace('_', ' '):>16}  {value if isinstance(value, str) else f'{value:,}'}"

@@ -5,12 +5,11 @@ one.
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 import psycopg
 
-from trade_pipeline.core.records import FILLS, OrderEvent
 from trade_pipeline.core.report.integrity import (
     Check,
     Violation,
@@ -22,14 +21,9 @@ from trade_pipeline.core.report.integrity import (
     unfinished_sessions,
 )
 from trade_pipeline.defs.markdown import markdown_table
-from trade_pipeline.defs.report import session_of_run
 from trade_pipeline.defs.resources import TradeStore
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 _SHOWN = 50
-_SAMPLE_ROWS = 10_000
 
 # Check, its asset, what it asks, and who answers.
 _CHECKS: tuple[tuple[str, str, str, Check], ...] = (
@@ -123,77 +117,3 @@ def _result(
         description=description,
         metadata=metadata,
     )
-
-
-@dg.asset_check(
-    asset="trade_executions",
-    blocking=True,
-    description="Prices, sizes, costs and names of the newest order events lie in their ranges.",
-)
-def record_ranges(context: dg.AssetCheckExecutionContext, store: TradeStore) -> dg.AssetCheckResult:
-    """A Great Expectations suite over the newest order events of this run's session."""
-    with store.open() as opened, opened.database.connect("trade_reader") as connection:
-        session = session_of_run(connection, context.run.run_id)
-        frame = newest_executions(connection, session)
-    failed = failed_expectations(frame)
-    return dg.AssetCheckResult(
-        passed=not failed,
-        # Whatever the suite says of a failure: an open gate must be somebody's decision.
-        severity=dg.AssetCheckSeverity.ERROR,
-        description=f"session {session}: "
-        + ("; ".join(failed) or f"{len(frame)} order events in range"),
-        metadata={"session_id": session, "rows": len(frame), "failed_expectations": len(failed)},
-    )
-
-
-def newest_executions(connection: psycopg.Connection, session_id: str) -> "pd.DataFrame":
-    """The newest order events of a session, a bounded number of them."""
-    import pandas as pd
-
-    columns = ("uuid", "event", "leg", "price", "size", "value_usd", "fees_usd")
-    rows = connection.execute(
-        "SELECT uuid::text, event, leg, price, size, value_usd, fees_usd FROM trade.executions "
-        "WHERE chain_id = %s ORDER BY chain_seq DESC LIMIT %s",
-        (session_id, _SAMPLE_ROWS),
-    ).fetchall()
-    numbers = dict.fromkeys(columns[3:], "float64")
-    return pd.DataFrame(rows, columns=list(columns)).astype(numbers)
-
-
-def failed_expectations(executions: "pd.DataFrame") -> list[str]:
-    """What a suite of range expectations says about order events, one text a failure."""
-    import great_expectations as gx
-    import great_expectations.expectations as expect
-
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}
-    orders = [
-        expect.ExpectColumnValuesToBeInSet(column="event", value_set=[e.value for e in OrderEvent]),
-        expect.ExpectColumnValuesToBeInSet(column="leg", value_set=["entry", "exit"]),
-        expect.ExpectColumnValuesToNotBeNull(column="size"),
-        expect.ExpectColumnValuesToBeBetween(column="size", min_value=0),
-        expect.ExpectColumnValuesToNotBeNull(column="fees_usd"),
-        expect.ExpectColumnValuesToBeBetween(column="fees_usd", min_value=0),
-    ]
-    fills = [
-        expect.ExpectColumnValuesToNotBeNull(column="price"),
-        expect.ExpectColumnValuesToBeBetween(column="price", min_value=0, strict_min=True),
-        expect.ExpectColumnValuesToBeBetween(column="size", min_value=0, strict_min=True),
-        expect.ExpectColumnValuesToNotBeNull(column="value_usd"),
-    ]
-    filled = executions["event"].isin([event.value for event in FILLS])
-    failed = []
-    for name, frame, suite in (
-        ("order events", executions, orders),
-        ("fills", executions[filled], fills),
-    ):
-        result = context.data_sources.pandas_default.read_dataframe(frame).validate(
-            gx.ExpectationSuite(name=name, expectations=suite), result_format="SUMMARY"
-        )
-        failed += [
-            f"{name}: {one.expectation_config.type} of {one.expectation_config.kwargs['column']} "
-            f"fails for {one.result.get('unexpected_count', 'all')} rows"
-            for one in result.results
-            if not one.success
-        ]
-    return failed

@@ -8,7 +8,8 @@ from pydantic import Field
 
 from trade_pipeline.core.canonical import sha256
 from trade_pipeline.core.dataset.feature_build import FeatureBuild, build_features
-from trade_pipeline.core.features.registry import FEATURES, feature_set
+from trade_pipeline.core.features.hot import HotFeatures
+from trade_pipeline.core.features.registry import FEATURES, NAMES, feature_set
 from trade_pipeline.core.ids import day_of, micros
 from trade_pipeline.core.market.source import open_market
 from trade_pipeline.core.session.config import TradingConfig
@@ -99,9 +100,10 @@ def trade_features(
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster reads the bare name with checks
     """The feature vector behind each decision of the days, by the code that served the decision."""
     start, end = context.partition_time_window
-    with store.open() as opened:
+    with store.open() as opened, store.open_cache() as client:
+        hot = HotFeatures(client, feature_set(), NAMES)
         builds = [
-            build_features(opened.database, opened.artifacts, feed, session.session_id)
+            build_features(opened.database, opened.artifacts, feed, session.session_id, hot=hot)
             for session, feed in sessions_with_markets(opened, config, start, end)
         ]
     return dg.MaterializeResult(
@@ -118,6 +120,7 @@ def _metadata(builds: list[FeatureBuild]) -> dict[str, dg.MetadataValue[Any]]:
             "rows": build.rows,
             "new": build.new_rows,
             "differing": len(build.differences),
+            "published": build.published,
             "unknown_share": build.missing_share,
             "table": build.table,
             "seconds": build.seconds,

@@ -9,12 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from trade_pipeline.core.errors import TradePipelineError
 from trade_pipeline.core.store.store import Store
+from trade_pipeline.core.store.valkey_server import open_cache
 from trade_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    import redis
 
 
 class TradeStore(dg.ConfigurableResource[None]):
@@ -31,6 +36,12 @@ class TradeStore(dg.ConfigurableResource[None]):
                 yield store
         except TradePipelineError as error:
             raise dg.Failure(description=str(error), allow_retries=False) from error
+
+    @contextmanager
+    def open_cache(self) -> Iterator[redis.Redis]:
+        """A client of the hot features' cache, as long as the block lasts."""
+        with open_cache(Settings()) as client:
+            yield client
 
 
 def no_progress(events: int, at: int) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from trade_pipeline.core.clock import SystemClock
 from trade_pipeline.core.dataset.config import DatasetConfig
 from trade_pipeline.core.dataset.dataset import Dataset, build_dataset
 from trade_pipeline.core.dataset.frame import feature_versions, read_trade_frame
@@ -15,7 +17,12 @@ from trade_pipeline.core.dataset.membership import record_dataset
 from trade_pipeline.core.dataset.preparation import select_features
 from trade_pipeline.core.dataset.split import time_splits
 from trade_pipeline.core.errors import BadConfig
+from trade_pipeline.core.features.hot import HotFeatures, Read, read_features
+from trade_pipeline.core.features.registry import NAMES, feature_set
+from trade_pipeline.core.ids import micros
+from trade_pipeline.core.market.event import HOUR
 from trade_pipeline.core.store.store import Store
+from trade_pipeline.core.store.valkey_server import open_cache
 from trade_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -35,8 +42,11 @@ class FeatureEngineer:
 
     def __init__(self, db_path: str | Path | None = None, *, store: Store | None = None) -> None:
         self._owned = store is None
+        self._settings = Settings() if db_path is None else Settings(home=Path(db_path))
         if store is None:
-            store = Store.open(Settings()) if db_path is None else Store.in_folder(Path(db_path))
+            store = (
+                Store.open(self._settings) if db_path is None else Store.in_folder(Path(db_path))
+            )
         self.store = store
 
     def extract_all_features(
@@ -92,6 +102,31 @@ class FeatureEngineer:
         """
         chosen = config or default_config(selected_df)
         return build_dataset(selected_df, chosen, feature_versions=feature_versions())
+
+    def get_online_features(
+        self,
+        market: str,
+        instruments: Sequence[str],
+        *,
+        at: datetime | None = None,
+        max_age_hours: float = 24,
+    ) -> Read:
+        """The newest vector of each token of a scan: from the cache in one round trip, and what it
+        lacks from the database in one query.
+
+        Args:
+            at: as they could be known then; None: now.
+            max_age_hours: older ones are stale.
+
+        Returns:
+            Vectors in the order of the feature set; ``notes`` say what did not come from the cache.
+        """
+        moment = SystemClock().micros() if at is None else micros(at)
+        with open_cache(self._settings) as client:
+            hot = HotFeatures(client, feature_set(), NAMES)
+            return read_features(
+                hot, self.store.database, market, instruments, moment, int(max_age_hours * HOUR)
+            )
 
     def store_dataset(self, dataset: Dataset) -> bool:
         """Store a dataset with its members; whether it is new."""

@@ -12,9 +12,9 @@ import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trade_pipeline.core.canonical import address_of
 from trade_pipeline.core.dataset.decisions import Decisions, read_decisions
 from trade_pipeline.core.dataset.feature_table import RowsDone, feature_vectors
+from trade_pipeline.core.features.hot import HotFeatures
 from trade_pipeline.core.features.registry import NAMES, definitions, feature_set
 from trade_pipeline.core.features.vector import feature_row, matrix_of
 from trade_pipeline.core.ledger.bulk import append_bulk
@@ -44,6 +44,7 @@ class FeatureBuild:
         rows: decisions of the session; ``new_rows`` of them had no vector of this feature set.
         differences: values that were stored at the decision and come out different now.
         table: address of the table as a Parquet artifact.
+        published: tokens whose newest vector the cache took.
         missing_share: unknown values, of all.
     """
 
@@ -53,6 +54,7 @@ class FeatureBuild:
     new_rows: int
     differences: list[Difference]
     table: str
+    published: int
     missing_share: float
     seconds: float
 
@@ -63,6 +65,7 @@ def build_features(
     feed: MarketFeed,
     session_id: str,
     *,
+    hot: HotFeatures | None = None,
     progress: RowsDone | None = None,
 ) -> FeatureBuild:
     """Compute the vectors of a session's decisions from its market, and compare or store them.
@@ -72,6 +75,7 @@ def build_features(
 
     Args:
         feed: the market that the session ran on.
+        hot: where the newest vector of each token goes, too; None: nowhere.
 
     Raises:
         BadConfig: no such session, or it ran on another market.
@@ -109,7 +113,7 @@ def build_features(
             table = record_artifact(
                 connection, artifacts, data, media_type="application/vnd.apache.parquet"
             )
-    assert table == address_of(data)
+    published = 0 if hot is None else _publish(hot, session.market, decisions, known_at, vectors)
     return FeatureBuild(
         session_id=session_id,
         feature_set=feature_set(),
@@ -117,9 +121,19 @@ def build_features(
         new_rows=len(missing),
         differences=differences(decisions, stored, vectors),
         table=table,
+        published=published,
         missing_share=float(np.isnan(vectors).mean()) if vectors.size else 0.0,
         seconds=time.perf_counter() - started,
     )
+
+
+def _publish(
+    hot: HotFeatures, market: str, decisions: Decisions, known_at: Ints, vectors: Floats
+) -> int:
+    """Put the newest vector of each token into the cache; how many it took."""
+    newest = {name: row for row, name in enumerate(decisions.instrument)}
+    rows = list(newest.values())
+    return len(rows) if hot.put(market, list(newest), known_at[rows], vectors[rows]) else 0
 
 
 def stored_vectors(connection: psycopg.Connection, decisions: Decisions) -> Floats:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from trade_pipeline.core.dataset.feature_table import feature_vectors
 from trade_pipeline.core.errors import BadMarketData, bad_config
-from trade_pipeline.core.features.rug_classifier import RugClassifier
+from trade_pipeline.core.features.rug_classifier import RugClassifier, RugSettings
 from trade_pipeline.core.features.rug_risk import RugRisk, rug_inputs
 from trade_pipeline.core.ids import moment_of
 from trade_pipeline.core.market.event import DAY, HOUR, Floats, Ints
@@ -24,6 +24,8 @@ from trade_pipeline.core.session.config import TradingConfig
 # A rug is judged over the longest time that a position is held.
 HORIZON = 2 * DAY
 FOLDS = 4
+# One model of fewer, larger steps: there are many to learn and to keep.
+SETTINGS = RugSettings(rounds=150, learning_rate=0.08, seeds=(0,))
 
 Progress = Callable[[int, int], None]
 
@@ -40,7 +42,7 @@ class RugLearningConfig(BaseModel):
     rug_drop: float = Field(
         0.9, gt=0, lt=1, description="fall of the pool's quote reserve within 48 h that is a rug"
     )
-    retrain_days: int = Field(7, ge=1, description="a new model is learned this often")
+    retrain_days: int = Field(14, ge=1, description="a new model is learned this often")
     min_of_each: int = Field(30, ge=1, description="rugs and survivors that a model needs")
     seed: int = 7
 
@@ -181,4 +183,5 @@ def _fit(samples: RugSamples, known: npt.NDArray[np.bool_], seed: int) -> RugCla
         rug,
         folds=list(splitter.split(token, rug, token)),
         weight=1.0 / counts[owner],
+        settings=SETTINGS,
     )

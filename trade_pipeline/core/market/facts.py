@@ -18,7 +18,7 @@ from trade_pipeline.core.market.event import Floats, Ints
 Tokens = npt.NDArray[np.int32]
 
 # (token, moment) pairs whose rows are looked at together in a window of counts.
-_CHUNK = 50_000
+_CHUNK = 10_000
 _NEVER = np.iinfo(np.int64).max
 
 
@@ -95,9 +95,13 @@ class CountTable:
         superseded_at = np.full(len(token), _NEVER)
         superseded_at[corrected[:-1][same]] = known_at[corrected[1:][same]]
         order = np.lexsort((event_time, known_at, token))
-        self._token, self._known_at = token[order], known_at[order]
         self._event_time, self._superseded_at = event_time[order], superseded_at[order]
         self._count = count[order]
+        self._tokens, owner = np.unique(token[order], return_inverse=True)
+        self._first = int(known_at.min(initial=_NEVER))
+        self._last = int(known_at.max(initial=self._first))
+        # One key that rises through all tokens: the token's place, then the time.
+        self._key = self._key_of(owner, known_at[order])
 
     def window(self, token: Tokens, at: Ints, length: int) -> Floats:
         """Sum of the counts of the intervals that ended in ``(at - length, at]``, as known then."""
@@ -120,18 +124,15 @@ class CountTable:
 
     def _later_than(self, token: Tokens, moments: Ints) -> Ints:
         """Index of the first row of each pair's token that was known after a moment."""
-        tokens, begins = np.unique(self._token, return_index=True)
-        place = np.minimum(tokens.searchsorted(token), max(len(tokens) - 1, 0))
-        if not len(tokens):
-            return np.zeros(len(token), np.int64)
-        known = tokens[place] == token
-        low = min(int(self._known_at.min()), int(moments.min(initial=_NEVER)))
-        high = max(int(self._known_at.max()), int(moments.max(initial=0)))
-        span = high - low + 1
-        owner = np.repeat(np.arange(len(tokens)), np.diff([*begins, len(self._token)]))
-        key = owner * span + (self._known_at - low)
-        found = key.searchsorted(place * span + (moments - low), side="right")
+        place = self._tokens.searchsorted(token)
+        known = np.isin(token, self._tokens)
+        found = self._key.searchsorted(self._key_of(place, moments), side="right")
         return np.where(known, found, 0)
+
+    def _key_of(self, place: Ints, moments: Ints) -> Ints:
+        # Before the first row all moments are alike, and after the last.
+        since: Ints = np.clip(moments, self._first - 1, self._last) - self._first
+        return place * (self._last - self._first + 2) + since
 
 
 def _require_known_after(event_time: Ints, known_at: Ints) -> None:

@@ -2,7 +2,9 @@
 
 An hour's counts are known when it has ended.  An hour within the recording without a row had no
 mention; outside the recording, and for a coin that the recording never names, nothing is known.
-How often a message was viewed was counted later, so it is not read.
+From when to when was recorded, and which coins were looked for, is how the recorder was set and no
+news: the whole recording tells it at every moment.  How often a message was viewed was counted
+later, so it is not read.
 """
 
 from __future__ import annotations
@@ -51,8 +53,7 @@ class Mentions:
                     "and messages_total_1h.parquet"
                 )
         self._symbols = list(symbols)
-        # An hour is stamped with its beginning, and known when it has ended.
-        self._until = None if until is None else until - HOUR
+        self._until = np.iinfo(np.int64).max if until is None else until
 
     def content_address(self) -> str:
         """The address of both files, with their names."""
@@ -62,7 +63,7 @@ class Mentions:
         """Columns as in `MarketFeed.mentions_at`.
 
         Raises:
-            BadMarketData: a count is negative, or a time is no full hour.
+            BadMarketData: a count is negative, a time is no full hour, or an hour is counted twice.
         """
         mentions, named = self._mentions
         messages, first, last = self._messages
@@ -81,34 +82,34 @@ class Mentions:
     @cached_property
     def _mentions(self) -> tuple[CountTable, npt.NDArray[np.bool_]]:
         """The counts of the coins, and which of the coins are named at all."""
-        path = self._paths[0]
-        table = parquet.rows_until(parquet.read(path, _MENTIONS), "timestamp", self._until)
-        opened, count = _hours(path, table, "mentions")
-        place = {symbol: number for number, symbol in enumerate(self._symbols)}
+        table = parquet.read(self._paths[0], _MENTIONS)
         column = table["symbol"].combine_chunks()
+        entry = column.indices.to_numpy()
+        ended, count = _hours(self._paths[0], table, "mentions", entry)
+        place = {symbol: number for number, symbol in enumerate(self._symbols)}
         of_entry = np.array(
             [place.get(text, -1) for text in column.dictionary.to_pylist()], np.int32
         )
-        token = of_entry[column.indices.to_numpy()]
-        ours = token >= 0
-        named = np.zeros(len(self._symbols), np.bool_)
-        named[token[ours]] = True
-        ended = opened[ours] + HOUR
-        return CountTable(token[ours], ended, ended, count[ours]), named
+        token = of_entry[entry]
+        named = np.isin(np.arange(len(self._symbols)), token)
+        rows = (token >= 0) & (ended <= self._until)
+        return CountTable(token[rows], ended[rows], ended[rows], count[rows]), named
 
     @cached_property
     def _messages(self) -> tuple[CountTable, int, int]:
         """The counts of all messages, and where the recording begins and ends."""
-        path = self._paths[1]
-        table = parquet.rows_until(parquet.read(path, _MESSAGES), "timestamp", self._until)
-        opened, count = _hours(path, table, "messages")
-        ended = opened + HOUR
-        nobody = np.zeros(len(ended), np.int32)
-        return CountTable(nobody, ended, ended, count), int(opened.min()), int(ended.max())
+        table = parquet.read(self._paths[1], _MESSAGES)
+        nobody = np.zeros(len(table), np.int32)
+        ended, count = _hours(self._paths[1], table, "messages", nobody)
+        rows = ended <= self._until
+        counts = CountTable(nobody[rows], ended[rows], ended[rows], count[rows])
+        return counts, int(ended.min()) - HOUR, int(ended.max())
 
 
-def _hours(path: Path, table: pa.Table, name: str) -> tuple[Ints, Floats]:
-    """The beginnings of the hours of a file, and a count each."""
+def _hours(
+    path: Path, table: pa.Table, name: str, owner: npt.NDArray[np.int32]
+) -> tuple[Ints, Floats]:
+    """The ends of the hours of a file, and a count each: one an hour and owner."""
     opened, count = parquet.integers(table, "timestamp"), parquet.integers(table, name)
     parquet.refuse(
         path,
@@ -116,7 +117,15 @@ def _hours(path: Path, table: pa.Table, name: str) -> tuple[Ints, Floats]:
         lambda row: f"timestamp {parquet.time_text(opened[row])}: expected a full hour",
     )
     parquet.refuse(path, count < 0, lambda row: f"{name} {count[row]}: expected a count >= 0")
-    return opened, count.astype(np.float64)
+    order = np.lexsort((opened, owner))
+    twice = np.zeros(len(order), np.bool_)
+    twice[order[1:]] = (np.diff(opened[order]) == 0) & (np.diff(owner[order]) == 0)
+    parquet.refuse(
+        path,
+        twice,
+        lambda row: f"timestamp {parquet.time_text(opened[row])}: {name} were counted before",
+    )
+    return opened + HOUR, count.astype(np.float64)
 
 
 def _inside(found: Floats, hours: int, at: Ints, first: int, last: int) -> Floats:

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 SAMPLE_ROWS = 50_000
 # Keys that repeat, at most; one is enough to fail.
 _REPEATED = 20
-
-Columns = Mapping[str, Any]
+# What `vector_columns` calls a vector that is as it should be.
+VECTOR = f"{len(NAMES)} numbers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,7 @@ class _Source:
         chains: that hold a session's rows; ``{}`` stands for the session.
         time: the column that says when it happened.
         only: the rows of the table that belong to the asset.
+        more: columns that are computed.
         unpack: makes columns of the records' contents.
     """
 
@@ -67,10 +68,10 @@ class _Source:
     chains: tuple[str, ...] = ("{}",)
     only: LiteralString = "true"
     more: LiteralString = ""
-    unpack: Callable[[Sequence[str]], Columns] | None = None
+    unpack: Callable[[Sequence[str]], Mapping[str, Any]] | None = None
 
 
-def score_columns(contents: Sequence[str]) -> Columns:
+def score_columns(contents: Sequence[str]) -> Mapping[str, Any]:
     """The lowest and the highest of all scores of each research document; NaN: it has none."""
     scores = [
         [*document["rugpull_heuristic_scores"].values(),
@@ -78,15 +79,15 @@ def score_columns(contents: Sequence[str]) -> Columns:
         for document in map(orjson.loads, contents)
     ]  # fmt: skip
     return {
-        "lowest_score": [min(found, default=np.nan) for found in scores],
-        "highest_score": [max(found, default=np.nan) for found in scores],
+        "lowest_score": _column("float8", [min(found, default=None) for found in scores]),
+        "highest_score": _column("float8", [max(found, default=None) for found in scores]),
     }
 
 
-def vector_columns(contents: Sequence[str]) -> Columns:
+def vector_columns(contents: Sequence[str]) -> Mapping[str, Any]:
     """What each feature row's vector is made of, its hash, and its values by feature.
 
-    A vector that is not one of numbers for each feature is told by ``vector`` and has no values.
+    ``vector`` is `VECTOR`, or tells what else it is; then the row has no values.
     """
     vectors = [orjson.loads(content)["vector"] for content in contents]
     numbers = {float, int, type(None)}
@@ -94,18 +95,19 @@ def vector_columns(contents: Sequence[str]) -> Columns:
     matrix = np.full((len(vectors), len(NAMES)), np.nan)
     matrix[sound] = matrix_of([v for v, good in zip(vectors, sound, strict=True) if good])
     return {
-        "vector": [
-            vector_form(len(v)) if good else f"{len(v)} values: {orjson.dumps(v[:3]).decode()} ..."
-            for v, good in zip(vectors, sound, strict=True)
-        ],
-        "hash_of_vector": [vector_hash(row) for row in matrix],
+        "vector": _column(
+            "text",
+            [
+                VECTOR if good else f"{len(v)} values: {orjson.dumps(v[:3]).decode()} ..."
+                for v, good in zip(vectors, sound, strict=True)
+            ],
+        ),
+        "hash_of_vector": _column(
+            "text",
+            [vector_hash(row) if good else None for row, good in zip(matrix, sound, strict=True)],
+        ),
         **{name: matrix[:, column] for column, name in enumerate(NAMES)},
     }
-
-
-def vector_form(length: int = len(NAMES)) -> str:
-    """How `vector_columns` calls a sound vector."""
-    return f"{length} numbers"
 
 
 _SOURCES = {
@@ -193,7 +195,7 @@ def read_sample(
 
 
 def read_members(connection: psycopg.Connection, dataset: str, limit: int = SAMPLE_ROWS) -> Sample:
-    """The newest members of a dataset, by its version or its short name.
+    """The newest members of a dataset (its version or short name), and all that are in it twice.
 
     The columns: uuid, split, ``decided_at``, ``label_end`` (of the newest label), ``recorded_at``
     of the dataset, ``kind_of_session``, and ``earlier_split_end``: the last decision of the splits
@@ -219,7 +221,7 @@ def read_members(connection: psycopg.Connection, dataset: str, limit: int = SAMP
                                        AND 1 PRECEDING) AS earlier_split_end,
                count(*) OVER () AS members
         FROM members m JOIN trade.datasets d ON d.dataset_version = %(version)s
-        ORDER BY m.uuid DESC LIMIT %(limit)s
+        ORDER BY count(*) OVER (PARTITION BY m.uuid) DESC, m.uuid DESC LIMIT %(limit)s
         """,
         {"version": record.dataset_version, "label": record.config["label"], "limit": limit},
     )
@@ -266,7 +268,7 @@ def _frame(cursors: Sequence[psycopg.Cursor[tuple[Any, ...]]]) -> pd.DataFrame:
 
     description = cursors[0].description
     assert description is not None
-    found = list(dict.fromkeys(row for cursor in cursors for row in cursor))
+    found = list(dict.fromkeys(row for cursor in cursors for row in cursor.fetchall()))
     columns = list(zip(*found, strict=True)) or [()] * len(description)
     return pd.DataFrame(
         {

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from trade_pipeline.core.features.registry import FEATURES
 from trade_pipeline.core.records import FILLS, OrderEvent, TerminationReason
-from trade_pipeline.core.report.contract_samples import vector_form
+from trade_pipeline.core.report.contract_samples import VECTOR
 from trade_pipeline.core.report.expectations import (
     Between,
     Contract,
@@ -223,7 +223,7 @@ TRADE_FEATURES = Contract(
         Unique("uuid", ("feature_set",)),
         *_known(),
         *_not_null("feature_set vector_hash"),
-        OneOf("vector", (vector_form(),)),
+        OneOf("vector", (VECTOR,)),
         # An infinite value is stored as unknown; the hash knows better.
         EqualTo("vector_hash", "hash_of_vector"),
         *_not_null(ALWAYS_KNOWN, TRADED),
@@ -241,10 +241,7 @@ TRAINING_DATASET = Contract(
         OneOf("split", ("train", "validation", "test", "holdout")),
         NotAbove("decided_at", "label_end"),
         NotAbove("earlier_split_end", "decided_at"),
-        *(
-            NotAbove(time, "recorded_at", where=(("kind_of_session", ("recorded", "live")),))
-            for time in ("decided_at", "label_end")
-        ),
+        *(NotAbove(time, "recorded_at", where=REAL) for time in ("decided_at", "label_end")),
     ),
 )
 

@@ -7,16 +7,15 @@ severity travels with it.  Missing values are judged by `NotNull` alone.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import great_expectations as gx
     import pandas as pd
-
-    Judged = Mapping[int, gx.core.ExpectationValidationResult]
 
 # Values that are shown of what a rule found.
 EXAMPLES = 3
@@ -34,34 +33,30 @@ Where = tuple[tuple[str, tuple[str, ...]], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(ABC):
     """What is expected of one column.
 
     Attributes:
         where: the rows it is about; empty: all.
     """
 
-    EXPECTATION: ClassVar[str]
-
     column: str
     severity: Severity = field(default=Severity.CRITICAL, kw_only=True)
     where: Where = field(default=(), kw_only=True)
 
     @property
+    @abstractmethod
     def expected(self) -> str:
         """The rule in words, without its column."""
-        raise NotImplementedError
 
-    def arguments(self) -> dict[str, Any]:
-        """What Great Expectations calls the rule's parts."""
-        return {"column": self.column}
+    @abstractmethod
+    def expectation(self) -> tuple[str, dict[str, Any]]:
+        """The class in ``great_expectations.expectations``, and its arguments."""
 
 
 @dataclass(frozen=True, slots=True)
 class HasType(Rule):
     """A column's type in pandas: ``str``, ``int64``, ``float64`` or ``Timestamp``."""
-
-    EXPECTATION = "ExpectColumnValuesToBeOfType"
 
     kind: str
 
@@ -69,19 +64,20 @@ class HasType(Rule):
     def expected(self) -> str:
         return f"type {self.kind}"
 
-    def arguments(self) -> dict[str, Any]:
-        return {"column": self.column, "type_": self.kind}
+    def expectation(self) -> tuple[str, dict[str, Any]]:
+        return "ExpectColumnValuesToBeOfType", {"column": self.column, "type_": self.kind}
 
 
 @dataclass(frozen=True, slots=True)
 class NotNull(Rule):
     """No value is missing; NaN counts as missing."""
 
-    EXPECTATION = "ExpectColumnValuesToNotBeNull"
-
     @property
     def expected(self) -> str:
         return "not missing"
+
+    def expectation(self) -> tuple[str, dict[str, Any]]:
+        return "ExpectColumnValuesToNotBeNull", {"column": self.column}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +87,6 @@ class Between(Rule):
     Attributes:
         above: ``low`` itself is excluded.
     """
-
-    EXPECTATION = "ExpectColumnValuesToBeBetween"
 
     low: float | None = None
     high: float | None = None
@@ -104,9 +98,9 @@ class Between(Rule):
         high = "" if self.high is None else f"<= {self.high:g}"
         return ", ".join(part for part in ("finite", low, high) if part)
 
-    def arguments(self) -> dict[str, Any]:
+    def expectation(self) -> tuple[str, dict[str, Any]]:
         largest = sys.float_info.max
-        return {
+        return "ExpectColumnValuesToBeBetween", {
             "column": self.column,
             "min_value": -largest if self.low is None else self.low,
             "max_value": largest if self.high is None else self.high,
@@ -118,23 +112,22 @@ class Between(Rule):
 class OneOf(Rule):
     """Values of a set."""
 
-    EXPECTATION = "ExpectColumnValuesToBeInSet"
-
     values: tuple[str, ...]
 
     @property
     def expected(self) -> str:
         return "one of " + ", ".join(self.values)
 
-    def arguments(self) -> dict[str, Any]:
-        return {"column": self.column, "value_set": list(self.values)}
+    def expectation(self) -> tuple[str, dict[str, Any]]:
+        return "ExpectColumnValuesToBeInSet", {
+            "column": self.column,
+            "value_set": list(self.values),
+        }
 
 
 @dataclass(frozen=True, slots=True)
 class Matches(Rule):
     """Texts of a form, given as a regular expression."""
-
-    EXPECTATION = "ExpectColumnValuesToMatchRegex"
 
     pattern: str
 
@@ -142,8 +135,8 @@ class Matches(Rule):
     def expected(self) -> str:
         return f"matches {self.pattern}"
 
-    def arguments(self) -> dict[str, Any]:
-        return {"column": self.column, "regex": self.pattern}
+    def expectation(self) -> tuple[str, dict[str, Any]]:
+        return "ExpectColumnValuesToMatchRegex", {"column": self.column, "regex": self.pattern}
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,24 +149,19 @@ class Unique(Rule):
     def columns(self) -> tuple[str, ...]:
         return (self.column, *self.others)
 
-    # Great Expectations has one for a single column and one for several.
-    @property
-    def EXPECTATION(self) -> str:  # type: ignore[override]  # noqa: N802
-        return "ExpectCompoundColumnsToBeUnique" if self.others else "ExpectColumnValuesToBeUnique"
-
     @property
     def expected(self) -> str:
         return f"unique with {', '.join(self.others)}" if self.others else "unique"
 
-    def arguments(self) -> dict[str, Any]:
-        return {"column_list": list(self.columns)} if self.others else {"column": self.column}
+    def expectation(self) -> tuple[str, dict[str, Any]]:
+        if self.others:
+            return "ExpectCompoundColumnsToBeUnique", {"column_list": list(self.columns)}
+        return "ExpectColumnValuesToBeUnique", {"column": self.column}
 
 
 @dataclass(frozen=True, slots=True)
 class NotAbove(Rule):
     """A value, or a moment, is at most that of another column, where both are there."""
-
-    EXPECTATION = "ExpectColumnPairValuesAToBeGreaterThanB"
 
     other: str
 
@@ -181,8 +169,8 @@ class NotAbove(Rule):
     def expected(self) -> str:
         return f"<= {self.other}"
 
-    def arguments(self) -> dict[str, Any]:
-        return {
+    def expectation(self) -> tuple[str, dict[str, Any]]:
+        return "ExpectColumnPairValuesAToBeGreaterThanB", {
             "column_A": self.other,
             "column_B": self.column,
             "or_equal": True,
@@ -194,16 +182,14 @@ class NotAbove(Rule):
 class EqualTo(Rule):
     """A value is that of another column, where both are there."""
 
-    EXPECTATION = "ExpectColumnPairValuesToBeEqual"
-
     other: str
 
     @property
     def expected(self) -> str:
         return f"= {self.other}"
 
-    def arguments(self) -> dict[str, Any]:
-        return {
+    def expectation(self) -> tuple[str, dict[str, Any]]:
+        return "ExpectColumnPairValuesToBeEqual", {
             "column_A": self.column,
             "column_B": self.other,
             "ignore_row_if": "either_value_is_missing",
@@ -289,28 +275,25 @@ def check_contract(
     return ContractResult(contract.asset, [found[number] for number in range(len(found))])
 
 
-def suite(name: str, rules: Mapping[int, Rule]) -> gx.ExpectationSuite:
-    """Rules as a Great Expectations suite; ``meta`` holds the number of each."""
+def suite(rules: Mapping[int, Rule]) -> gx.ExpectationSuite:
+    """Numbered rules as a Great Expectations suite; ``meta`` holds the number of each."""
     import great_expectations as gx
     import great_expectations.expectations as expect
 
-    return gx.ExpectationSuite(
-        name=name,
-        expectations=[
-            getattr(expect, rule.EXPECTATION)(
-                **rule.arguments(), severity=rule.severity.value, meta={"rule": number}
-            )
-            for number, rule in rules.items()
-        ],
-    )
+    expectations = []
+    for number, rule in rules.items():
+        name, arguments = rule.expectation()
+        expectations.append(
+            getattr(expect, name)(**arguments, severity=rule.severity.value, meta={"rule": number})
+        )
+    return gx.ExpectationSuite(name="contract", expectations=expectations)
 
 
 def _judge(
     context: Any, frame: pd.DataFrame, rules: Mapping[int, Rule], detail: str
 ) -> dict[int, Any]:
     validated = context.data_sources.pandas_default.read_dataframe(frame).validate(
-        suite("contract", rules),
-        result_format={"result_format": detail, "partial_unexpected_count": EXAMPLES},
+        suite(rules), result_format={"result_format": detail, "partial_unexpected_count": EXAMPLES}
     )
     # They come in an order of their own.
     return {one.expectation_config.meta["rule"]: one for one in validated.results}
@@ -339,8 +322,7 @@ def _examples(rule: Rule, judged: Any) -> str:
     """Values that break a rule, or the error that kept it from being judged."""
     result = judged.result
     if "partial_unexpected_list" in result:
-        values: Sequence[Any] = result["partial_unexpected_list"]
-        rows: Iterable[Any] = result["partial_unexpected_index_list"]
+        values, rows = result["partial_unexpected_list"], result["partial_unexpected_index_list"]
         return "; ".join(
             f"{_text(value)} (uuid {uuid})" for value, uuid in zip(values, rows, strict=True)
         )

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 # It reads nothing from disk, so it answers at once or never.
 _START_SECONDS = 10.0
 _PING_SECONDS = 1.0
+# What a strategy may wait before it goes on without the cache.
+_CONNECT_SECONDS = 0.2
+_READ_SECONDS = 0.1
 
 _logger = logging.getLogger("trade_pipeline.cache")
 
@@ -174,8 +177,8 @@ def _client_options() -> dict[str, Any]:
     from redis.retry import Retry
 
     return {
-        "socket_connect_timeout": 0.2,
-        "socket_timeout": 0.1,
+        "socket_connect_timeout": _CONNECT_SECONDS,
+        "socket_timeout": _READ_SECONDS,
         "retry": Retry(NoBackoff(), 0),
         # With 3 the client asks for notices of maintenance before its first command.
         "protocol": 2,

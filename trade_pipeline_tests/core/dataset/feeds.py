@@ -25,7 +25,9 @@ _FACTS = {
 
 def feed_of(kind: str) -> MarketFeed:
     """A market: ``simulated``, hourly ``bars`` of an exchange, or ``pools`` with long silences."""
-    return {"simulated": market, "bars": _bars, "pools": _pools}[kind]()
+    if kind == "simulated":
+        return market()
+    return _bars() if kind == "bars" else _pools()
 
 
 def _bars() -> KnownFeed:
@@ -53,7 +55,9 @@ def _pools() -> KnownFeed:
     steps = [0, 1_000_000, HOUR // 2, 3 * HOUR, DAY, 5 * DAY]
     batches = []
     for token in range(5):
-        times = START - 6 * DAY + np.cumsum(rng.choice(steps, 60)) // 1_000_000 * 1_000_000
+        times = START - 6 * DAY + np.cumsum(rng.choice(steps, 60))
+        # All are silent for longer than anything is remembered.
+        times[times > START + 6 * DAY] += 5 * DAY
         price = 0.01 * np.exp(np.cumsum(rng.normal(0, 0.1, 60)))
         price[rng.random(60) < 0.05] = np.nan
         batches.append(
@@ -69,7 +73,7 @@ def _pools() -> KnownFeed:
         )
     events = merged(*batches)
     # The price of the hour: the same for all tokens.
-    quote = 1_000.0 + events.known_at // HOUR % 97
+    quote = 1_000.0 + (events.known_at // HOUR % 97).astype(np.float64)
     instruments = [Instrument(f"pool-{n}", created_at=START - n * DAY) for n in range(5)]
     return KnownFeed(
         instruments, facts=_FACTS, events=[replace(events, quote_usd=quote)], kind="uniswap-v2"

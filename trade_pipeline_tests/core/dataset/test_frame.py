@@ -123,7 +123,8 @@ def test_sessions_and_markets_are_chosen_by_name(
     name = session.session.session_id
     same = frame_of(database, sessions=[name, "no such session"], market="simulated")
     pd.testing.assert_frame_equal(same, frame)
-    for given in ({"sessions": []}, {"sessions": [name], "market": "spot-1h"}):
+    nobody: list[dict[str, Any]] = [{"sessions": []}, {"sessions": [name], "market": "spot-1h"}]
+    for given in nobody:
         empty = frame_of(database, **given)
         assert len(empty) == 0
         assert empty.columns.tolist() == frame.columns.tolist()

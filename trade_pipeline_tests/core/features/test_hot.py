@@ -24,6 +24,7 @@ from trade_pipeline.core.ids import micros, moment_of, trade_uuid
 from trade_pipeline.core.ledger.bulk import append_bulk
 from trade_pipeline.core.market.event import Floats, Ints
 from trade_pipeline.core.records import FeatureRow
+from trade_pipeline.core.store import valkey_server
 from trade_pipeline.core.store.database import Database
 from trade_pipeline.core.store.valkey_server import EmbeddedValkey
 from trade_pipeline_tests.core.samples import START, candidate, session
@@ -46,8 +47,9 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedValkey]
 
 
 @pytest.fixture
-def client(valkey: EmbeddedValkey) -> Iterator[redis.Redis]:
-    """A client of an empty cache."""
+def client(valkey: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch) -> Iterator[redis.Redis]:
+    """A client of an empty cache, more patient than others: the machine may be busy."""
+    monkeypatch.setattr(valkey_server, "_READ_SECONDS", 1.0)
     valkey.ensure_running()
     with valkey.client() as made:
         made.flushall()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import orjson
@@ -58,7 +59,8 @@ def test_a_changed_definition_is_another_feature_set(
 ) -> None:
     before, old = feature_set(), FEATURES[3]
     value = getattr(old, name)
-    changed = replace(old, **{name: f"{value} changed" if isinstance(value, str) else 99})
+    other: Any = f"{value} changed" if isinstance(value, str) else 99
+    changed = replace(old, **{name: other})
     monkeypatch.setattr(registry, "FEATURES", (*FEATURES[:3], changed, *FEATURES[4:]))
     feature_set.cache_clear()
     assert feature_set() != before

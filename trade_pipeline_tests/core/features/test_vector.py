@@ -31,7 +31,8 @@ OTHER_NANS = np.array([0xFFF8_0000_0000_0000, 0x7FF8_0000_0000_0123], np.uint64)
 def stored(vector: Floats) -> Floats:
     """A vector as it is read back from its record."""
     content = canonical_bytes(feature_row(UUID_ONE, 0, vector))
-    return matrix_of([orjson.loads(content)["vector"]])[0]
+    read: Floats = matrix_of([orjson.loads(content)["vector"]])[0]
+    return read
 
 
 @given(st.lists(st.floats(), min_size=len(NAMES), max_size=len(NAMES)))

@@ -17,6 +17,7 @@ import pytest
 from trade_pipeline.core.errors import BadConfig, NaiveDatetime, ReplayMismatch
 from trade_pipeline.core.ids import moment_of, uuid7_micros
 from trade_pipeline.core.ledger import journal
+from trade_pipeline.core.ledger.bulk import move_head
 from trade_pipeline.core.ledger.journal import Journal
 from trade_pipeline.core.market.bars import HourlyBars
 from trade_pipeline.core.market.event import DAY
@@ -179,6 +180,7 @@ class Renamed:
         self.facts_at, self.mentions_at = self._false.facts_at, self._false.mentions_at
         self.rules = self._false.rules
         self.batches, self.span = self._false.batches, self._false.span
+        self.until = self._false.until
 
 
 def test_a_market_that_changed_under_its_address_fails_the_replay(
@@ -278,7 +280,6 @@ def test_a_session_whose_write_failed_is_completed_by_a_second_run(
 ) -> None:
     """The write fails before the head moves, or after it did but before the commit."""
     fails_at, calls = random.Random(seed).randrange(8), iter(range(10**6))
-    move_head = journal.move_head
 
     def failing(cursor: psycopg.Cursor, *head: Any) -> None:
         if next(calls) == fails_at:

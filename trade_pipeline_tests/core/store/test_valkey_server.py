@@ -52,6 +52,13 @@ def stops(server: EmbeddedValkey) -> None:
     shutil.rmtree(server.socket_folder, ignore_errors=True)
 
 
+@pytest.fixture(autouse=True)
+def busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where many tests run at once, a healthy server may not answer within a tenth of a second."""
+    monkeypatch.setattr(valkey_server, "_CONNECT_SECONDS", 5.0)
+    monkeypatch.setattr(valkey_server, "_READ_SECONDS", 5.0)
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[EmbeddedValkey]:
     """A server whose folder does not exist yet."""
