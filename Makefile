@@ -1,4 +1,5 @@
-# make demo [UI=0] [DATA=folder of a recording], make test, make reliability, make benchmark
+# make demo [UI=0] [DATA=folder of a recording], make test, make reliability,
+# make benchmark [DATA=folder with the recordings uniswap_v2 and rug_benchmarks]
 PYTHON ?= python3
 BIN := .venv/bin
 UI ?= 1
@@ -27,7 +28,10 @@ reliability: .venv/installed
 	TRADE_PIPELINE_TEST_KILLS=50 $(BIN)/python -m pytest -m reliability -s
 
 benchmark: .venv/installed
-	$(BIN)/python benchmarks/session.py $(if $(DATA),--market uniswap-v2 --data "$(DATA)")
+	$(BIN)/python benchmarks/session.py $(if $(DATA),--market uniswap-v2 --data "$(DATA)/uniswap_v2")
+	$(BIN)/python benchmarks/features.py --feast
+	$(BIN)/python benchmarks/online.py
+	$(if $(DATA),$(BIN)/python benchmarks/rug.py --data "$(DATA)")
 
 lock:
 	$(LOCK) -o requirements.lock

@@ -3,7 +3,11 @@
 import dagster as dg
 
 from trade_pipeline.defs.checks import record_integrity
-from trade_pipeline.defs.contracts import contracts
+from trade_pipeline.defs.contracts import (
+    dataset_contracts,
+    learning_contracts,
+    session_contracts,
+)
 from trade_pipeline.defs.datasets import dataset_guards, training_dataset
 from trade_pipeline.defs.features import rug_risk_model, trade_features
 from trade_pipeline.defs.jobs import backtest_job, learning_job
@@ -22,7 +26,13 @@ defs = dg.Definitions(
         trade_features,
         training_dataset,
     ],
-    asset_checks=[record_integrity, contracts, dataset_guards],
+    asset_checks=[
+        record_integrity,
+        session_contracts,
+        learning_contracts,
+        dataset_contracts,
+        dataset_guards,
+    ],
     jobs=[backtest_job, learning_job],
     resources={"store": TradeStore(), "progress": no_progress},
     executor=dg.in_process_executor,

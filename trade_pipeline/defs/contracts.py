@@ -4,7 +4,7 @@ Great Expectations takes seconds to import, so a run imports it only when the ch
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 
 import dagster as dg
@@ -41,40 +41,49 @@ def dataset_rows(connection: psycopg.Connection, contract: Contract, run_id: str
     return read_members(connection, newest_dataset(connection))
 
 
-# Which rows of each asset are checked.
-READS: dict[str, Read] = {
-    "research_documents": session_rows,
-    "trade_candidates": session_rows,
-    "trade_executions": session_rows,
-    "trade_outcomes": session_rows,
-}
+def _contracts(name: str, reads: Mapping[str, Read]) -> dg.AssetChecksDefinition:
+    """The contracts of assets that none of each other waits for: they are judged in one step."""
+
+    @dg.multi_asset_check(
+        name=name,
+        specs=[
+            dg.AssetCheckSpec(
+                CHECK,
+                asset=asset,
+                description="Types, ranges, missing values, keys, names and freshness are as "
+                "promised.",
+                blocking=True,
+            )
+            for asset in reads
+        ],
+        can_subset=True,
+    )
+    def judge(
+        context: dg.AssetCheckExecutionContext, store: TradeStore
+    ) -> Iterator[dg.AssetCheckResult]:
+        asked = context.selected_asset_check_keys
+        with store.open() as opened, opened.database.connect("trade_reader") as connection:
+            for asset, read in reads.items():
+                if dg.AssetCheckKey(dg.AssetKey(asset), CHECK) in asked:
+                    started = time.perf_counter()
+                    sample = read(connection, CONTRACTS[asset], context.run.run_id)
+                    found = check_contract(CONTRACTS[asset], sample.frame, sample.rows)
+                    yield contract_check(found, sample, time.perf_counter() - started)
+
+    return judge
 
 
-@dg.multi_asset_check(
-    name="contracts",
-    specs=[
-        dg.AssetCheckSpec(
-            CHECK,
-            asset=asset,
-            description="Types, ranges, missing values, keys, names and freshness are as promised.",
-            blocking=True,
-        )
-        for asset in READS
-    ],
-    can_subset=True,
+session_contracts = _contracts(
+    "session_contracts",
+    dict.fromkeys(
+        ("research_documents", "trade_candidates", "trade_executions", "trade_outcomes"),
+        session_rows,
+    ),
 )
-def contracts(
-    context: dg.AssetCheckExecutionContext, store: TradeStore
-) -> Iterator[dg.AssetCheckResult]:
-    """Judge the rows of this run by `trade_pipeline.core.report.contracts`."""
-    asked = context.selected_asset_check_keys
-    with store.open() as opened, opened.database.connect("trade_reader") as connection:
-        for asset, read in READS.items():
-            if dg.AssetCheckKey(dg.AssetKey(asset), CHECK) in asked:
-                started = time.perf_counter()
-                sample = read(connection, CONTRACTS[asset], context.run.run_id)
-                found = check_contract(CONTRACTS[asset], sample.frame, sample.rows)
-                yield contract_check(found, sample, time.perf_counter() - started)
+learning_contracts = _contracts(
+    "learning_contracts", dict.fromkeys(("shadow_outcomes", "trade_features"), session_rows)
+)
+dataset_contracts = _contracts("dataset_contracts", {"training_dataset": dataset_rows})
 
 
 def contract_check(found: ContractResult, sample: Sample, seconds: float) -> dg.AssetCheckResult:

@@ -129,6 +129,8 @@ def _newest_market(opened: Any) -> str:
         dg.AssetCheckSpec(name, asset="training_dataset", description=_MEANING[name], blocking=True)
         for name in GUARDS
     ],
+    # Lets a user ask one of them in the UI; all are asked and kept, whichever are shown.
+    can_subset=True,
 )
 def dataset_guards(
     context: dg.AssetCheckExecutionContext, config: MarketConfig, store: TradeStore
@@ -143,7 +145,10 @@ def dataset_guards(
             version = newest_dataset(connection)
         feeds = markets_of(opened, version, data, mentions)
         _, verdicts = guard_dataset(opened, version, feeds)
+    asked = context.selected_asset_check_keys
     for guard in verdicts:
+        if dg.AssetCheckKey(dg.AssetKey("training_dataset"), guard.name) not in asked:
+            continue
         description = "; ".join(guard.reasons[:3]) or "nothing found"
         yield dg.AssetCheckResult(
             check_name=guard.name,

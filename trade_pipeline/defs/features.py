@@ -1,5 +1,6 @@
 """The feature table, and the model of the rug probability that is one of its columns."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,11 @@ def _column_lineage() -> dg.TableColumnLineage:
     code_version=f"{code_version()}-{feature_set()}",
     partitions_def=DAYS,
     backfill_policy=dg.BackfillPolicy.single_run(),
+    automation_condition=dg.AutomationCondition.eager()
+    & dg.AutomationCondition.all_deps_blocking_checks_passed(),
+    freshness_policy=dg.FreshnessPolicy.time_window(
+        fail_window=timedelta(days=7), warn_window=timedelta(days=2)
+    ),
     check_specs=[
         dg.AssetCheckSpec(
             "vectors_equal_their_recomputation",

@@ -23,6 +23,8 @@ from trade_pipeline.defs.trades import DAYS, KINDS, OWNERS, MarketConfig
     code_version=code_version(),
     partitions_def=DAYS,
     backfill_policy=dg.BackfillPolicy.single_run(),
+    automation_condition=dg.AutomationCondition.eager()
+    & dg.AutomationCondition.all_deps_blocking_checks_passed(),
     metadata={
         "dagster/table_name": "trade.outcomes",
         "dagster/column_schema": column_schema(TradeOutcome),

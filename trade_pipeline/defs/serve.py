@@ -20,6 +20,7 @@ from types import FrameType
 
 from trade_pipeline.core.errors import BadConfig, StoreUnavailable
 from trade_pipeline.core.store.store import Store
+from trade_pipeline.core.store.valkey_server import open_cache
 from trade_pipeline.defs import guardian
 from trade_pipeline.defs.instance import (
     dagster_environment,
@@ -56,6 +57,8 @@ def serve(settings: Settings, ready: Callable[[str], None] | None = None) -> Non
         try:
             # Starts and migrates the embedded server, or checks the one of the URL.
             opened.enter_context(Store.open(settings))
+            # The embedded cache lives as long as it is used: runs come and go.
+            opened.enter_context(open_cache(settings))
             server = opened.enter_context(dagster_server(settings))
             with dagster_instance(settings, server):
                 pass  # Makes Dagster's tables once, before two processes would at the same time.

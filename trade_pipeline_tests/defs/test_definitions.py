@@ -8,12 +8,14 @@ import sys
 
 import dagster as dg
 
+from trade_pipeline.core.dataset.guards import GUARDS
 from trade_pipeline.core.records import (
     ExecutionRecord,
     ResearchDocument,
     TradeCandidate,
     TradeOutcome,
 )
+from trade_pipeline.core.report.contracts import CONTRACTS
 from trade_pipeline.core.session.version import code_version
 from trade_pipeline.core.store.store import Store
 from trade_pipeline.definitions import defs
@@ -27,7 +29,7 @@ def test_the_definitions_load() -> None:
 def test_loading_imports_nothing_heavy_and_starts_no_server() -> None:
     code = (
         "import sys, json, trade_pipeline.definitions; "
-        "heavy = ['great_expectations', 'xgboost', 'sklearn', 'matplotlib']; "
+        "heavy = ['great_expectations', 'xgboost', 'sklearn', 'matplotlib', 'pandas', 'polars']; "
         "print(json.dumps([name for name in heavy if name in sys.modules]))"
     )
     loaded = subprocess.run(
@@ -55,6 +57,24 @@ def test_the_assets_follow_the_flow_in_groups_with_owners_and_kinds() -> None:
         "trade_executions": ("execution", ["trade_candidates"], owners),
         "trade_outcomes": ("outcome", ["trade_executions"], owners),
         "performance_report": ("outcome", ["trade_executions", "trade_outcomes"], owners),
+        "shadow_outcomes": ("outcome", ["market_events", "trade_candidates"], owners),
+        "rug_risk_model": ("features", ["market_events"], owners),
+        "trade_features": (
+            "features",
+            [
+                "market_events",
+                "research_documents",
+                "trade_candidates",
+                "trade_executions",
+                "trade_outcomes",
+            ],
+            owners,
+        ),
+        "training_dataset": (
+            "dataset",
+            ["shadow_outcomes", "trade_features", "trade_outcomes"],
+            owners,
+        ),
     }
 
 
@@ -86,9 +106,11 @@ def test_every_check_blocks() -> None:
         ("research_documents", "every_candidate_has_research"): True,
         ("trade_candidates", "nothing_from_the_future"): True,
         ("trade_executions", "every_entry_ends"): True,
-        ("trade_executions", "record_ranges"): True,
         ("trade_outcomes", "one_outcome_per_closed_trade"): True,
         ("trade_outcomes", "cash_adds_up"): True,
+        ("trade_features", "vectors_equal_their_recomputation"): True,
+        **{("training_dataset", guard): True for guard in GUARDS},
+        **{(asset, "contract"): True for asset in CONTRACTS},
     }
 
 

@@ -48,9 +48,8 @@ class FactTable:
                 "row": np.arange(len(token)),
             }
         )
-        later, newer = np.diff(known_at), np.diff(event_time)
-        if not ((later > 0) | ((later == 0) & (newer >= 0))).all():
-            rows = rows.sort("known_at", "event_time", maintain_order=True)
+        if (np.diff(known_at) < 0).any():
+            rows = rows.sort("known_at", maintain_order=True)
         if (event_time != known_at).any():
             # What is no newer than the newest moment that was known changes no state.
             newest = pl.col("event_time").cum_max().over("token")

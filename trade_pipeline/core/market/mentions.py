@@ -1,10 +1,10 @@
 """Hourly counts of the messages that name a coin, recorded from chat channels.
 
 An hour's counts are known when it has ended.  An hour within the recording without a row had no
-mention; outside the recording, and for a coin that the recording never names, nothing is known.
-From when to when was recorded, and which coins were looked for, is how the recorder was set and no
-news: the whole recording tells it at every moment.  How often a message was viewed was counted
-later, so it is not read.
+mention.  Outside the recording nothing is known, nor of a coin before it was first named: whether
+it was looked for by then nobody can tell, and that it will be named is news from later.  From when
+to when was recorded is how the recorder was set, which is no news.  How often a message was viewed
+was counted later, so it is not read.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Mentions:
         Raises:
             BadMarketData: a count is negative, a time is no full hour, or an hour is counted twice.
         """
-        mentions, named = self._mentions
+        mentions, first_named = self._mentions
         messages, first, last = self._messages
         nobody = np.zeros(len(at), np.int32)
         columns = {
@@ -76,12 +76,12 @@ class Mentions:
         }
         for hours in MENTION_HOURS:
             found = _inside(mentions.window(token, at, hours * HOUR), hours, at, first, last)
-            columns[f"mentions_{hours}h"] = np.where(named[token], found, np.nan)
+            columns[f"mentions_{hours}h"] = np.where(at >= first_named[token], found, np.nan)
         return columns
 
     @cached_property
-    def _mentions(self) -> tuple[CountTable, npt.NDArray[np.bool_]]:
-        """The counts of the coins, and which of the coins are named at all."""
+    def _mentions(self) -> tuple[CountTable, Ints]:
+        """The counts of the coins, and when it was known that each is named at all."""
         table = parquet.read(self._paths[0], _MENTIONS)
         column = table["symbol"].combine_chunks()
         entry = column.indices.to_numpy()
@@ -91,9 +91,11 @@ class Mentions:
             [place.get(text, -1) for text in column.dictionary.to_pylist()], np.int32
         )
         token = of_entry[entry]
-        named = np.isin(np.arange(len(self._symbols)), token)
         rows = (token >= 0) & (ended <= self._until)
-        return CountTable(token[rows], ended[rows], ended[rows], count[rows]), named
+        token, ended, count = token[rows], ended[rows], count[rows]
+        first_named = np.full(len(self._symbols), np.iinfo(np.int64).max)
+        np.minimum.at(first_named, token[count > 0], ended[count > 0])
+        return CountTable(token, ended, ended, count), first_named
 
     @cached_property
     def _messages(self) -> tuple[CountTable, int, int]:

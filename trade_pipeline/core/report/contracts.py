@@ -29,6 +29,7 @@ from trade_pipeline.core.report.expectations import (
 TRADED: Where = (("mode", ("backtest", "paper", "live")),)
 ENTERED: Where = (("decision", ("enter",)),)
 FILLED: Where = (("event", tuple(event.value for event in FILLS)),)
+ENTRY: Where = (("leg", ("entry",)),)
 # What is recorded of a real market has happened by then; a simulated day may lie in the future.
 REAL: Where = (("kind_of_session", ("recorded", "live", "manual")),)
 
@@ -44,7 +45,9 @@ _ADDRESS = r"^sha256:[0-9a-f]{64}$"
 _TEXT = r"\S"
 
 # Known of every decision, on every market.
-ALWAYS_KNOWN = "volume_24h_usd rug_risk hour_of_day day_of_week heuristic_confidence open_positions"
+_ALWAYS_KNOWN = (
+    "volume_24h_usd rug_risk hour_of_day day_of_week heuristic_confidence open_positions"
+)
 
 
 def _types(**columns: str) -> list[Rule]:
@@ -57,11 +60,12 @@ def _not_null(names: str, where: Where = ()) -> list[Rule]:
 
 
 def _happened(time: str) -> list[Rule]:
-    """A moment after the decision, within the session, and not of the future."""
+    """A moment after the decision, and not of the future."""
     return [
         NotNull(time, where=TRADED),
         NotAbove("decided_at", time),
         NotAbove(time, "recorded_at", where=REAL),
+        Between("hours_since_newest", high=_IDLE_HOURS, severity=Severity.WARNING),
     ]
 
 
@@ -157,10 +161,11 @@ TRADE_EXECUTIONS = Contract(
         Unique("uuid", ("order_id", "event", "sequence")),
         *_happened("occurred_at"),
         NotAbove("occurred_at", "range_end"),
-        Between("hours_since_newest", high=_IDLE_HOURS, severity=Severity.WARNING),
         *_not_null("order_id event leg sequence size fees_usd"),
         NotNull("price", where=FILLED),
-        *_not_null("value_usd slippage", TRADED + FILLED),
+        NotNull("value_usd", where=TRADED + FILLED),
+        # An exit may be decided on an emptied pool, which has no price to compare with.
+        NotNull("slippage", where=TRADED + FILLED + ENTRY),
         Between("price", 0, above=True),
         Between("size", 0),
         Between("size", 0, above=True, where=FILLED),
@@ -189,7 +194,6 @@ def _outcomes(asset: str, reasons: Iterable[TerminationReason], more: Iterable[R
             ),
             Unique("uuid", ("revision",)),
             *_happened("closed_at"),
-            Between("hours_since_newest", high=_IDLE_HOURS, severity=Severity.WARNING),
             *_not_null("revision realized_pnl_percent time_in_market_seconds termination_reason"),
             *_not_null("pnl_usd fees_usd", TRADED),
             *(Between(name, 0) for name in ("revision", "time_in_market_seconds", "fees_usd")),
@@ -226,7 +230,7 @@ TRADE_FEATURES = Contract(
         OneOf("vector", (VECTOR,)),
         # An infinite value is stored as unknown; the hash knows better.
         EqualTo("vector_hash", "hash_of_vector"),
-        *_not_null(ALWAYS_KNOWN, TRADED),
+        *_not_null(_ALWAYS_KNOWN, TRADED),
         *(Between(feature.name, feature.low, feature.high) for feature in FEATURES),
     ),
 )

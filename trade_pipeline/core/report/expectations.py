@@ -307,7 +307,7 @@ def _result(rule: Rule, judged: Any, rows: int) -> RuleResult:
         expected=rule.expected + _only(rule.where),
         checked=rows - (result.get("missing_count") or 0),
         unexpected=result.get("unexpected_count"),
-        examples="" if judged.success else _examples(rule, judged),
+        examples="" if judged.success else _examples(judged),
         severity=rule.severity,
         passed=bool(judged.success),
     )
@@ -318,7 +318,7 @@ def _only(where: Where) -> str:
     return f" where {' and '.join(parts)}" if parts else ""
 
 
-def _examples(rule: Rule, judged: Any) -> str:
+def _examples(judged: Any) -> str:
     """Values that break a rule, or the error that kept it from being judged."""
     result = judged.result
     if "partial_unexpected_list" in result:

@@ -22,6 +22,7 @@ from trade_pipeline.core.research.sentiment import sentiment_columns
 # The pair that moves the others, on an exchange; on pools it is the quote token itself.
 REFERENCE = "BTC/USDT"
 SENTIMENT_LAG = 6 * HOUR
+SUPPLY_ROUNDING = 1e-9
 SOURCES = ("coingecko", "reddit", "telegram", "twitter")
 
 
@@ -160,7 +161,9 @@ def _liquidity(windows: EventWindows) -> Iterator[tuple[str, Floats]]:
 def _supply(windows: EventWindows) -> Iterator[tuple[str, Floats]]:
     supply = windows.as_of("market_cap_usd") / windows.as_of("price_usd")
     before = windows.as_of("market_cap_usd", DAY) / windows.as_of("price_usd", DAY)
-    yield "supply_change_24h", _ratio(supply, before) - 1.0
+    change = _ratio(supply, before) - 1.0
+    # The supply is a quotient here, whose rounding is no change of it.
+    yield "supply_change_24h", np.where(np.abs(change) < SUPPLY_ROUNDING, 0.0, change)
     yield "supply_in_pool_share", _ratio(windows.as_of("reserve_token"), supply)
 
 

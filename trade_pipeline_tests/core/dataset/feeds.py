@@ -13,7 +13,7 @@ from trade_pipeline_tests.core.research.pools import KnownFeed, bar_events, merg
 from trade_pipeline_tests.core.session.stored import START, market
 
 # How many days a session on each takes.
-DAYS = {"simulated": 3, "bars": 6, "pools": 20}
+DAYS = {"simulated": 3, "bars": 6, "pools": 30}
 
 _FACTS = {
     "holders": [(START - DAY, 50.0), (START + DAY + 1, 80.0), (START + 3 * DAY, 70.0)],
@@ -55,19 +55,19 @@ def _pools() -> KnownFeed:
     steps = [0, 1_000_000, HOUR // 2, 3 * HOUR, DAY, 5 * DAY]
     batches = []
     for token in range(5):
-        times = START - 6 * DAY + np.cumsum(rng.choice(steps, 60))
+        times = START - 6 * DAY + np.cumsum(rng.choice(steps, 80))
         # All are silent for longer than anything is remembered.
         times[times > START + 6 * DAY] += 5 * DAY
-        price = 0.01 * np.exp(np.cumsum(rng.normal(0, 0.1, 60)))
-        price[rng.random(60) < 0.05] = np.nan
+        price = 0.01 * np.exp(np.cumsum(rng.normal(0, 0.1, 80)))
+        price[rng.random(80) < 0.05] = np.nan
         batches.append(
             pool_events(
                 times.tolist(),
                 price.tolist(),
-                (rng.normal(0, 4_000, 60)).tolist(),
+                (rng.normal(0, 4_000, 80)).tolist(),
                 token=token,
-                changes=(rng.normal(0, 9_000, 60) * (rng.random(60) < 0.2)).tolist(),
-                liquidity=rng.uniform(5_000, 100_000, 60).tolist(),
+                changes=(rng.normal(0, 9_000, 80) * (rng.random(80) < 0.2)).tolist(),
+                liquidity=rng.uniform(5_000, 100_000, 80).tolist(),
                 market_cap=(price * 1e8).tolist(),
             )
         )

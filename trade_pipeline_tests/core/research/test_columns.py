@@ -168,7 +168,8 @@ def test_a_day_without_a_trade_has_no_shares_of_it() -> None:
 
 
 def test_removed_liquidity_is_a_share_of_the_most_there_was() -> None:
-    batch = pool_events([0, HOUR], [1.0, 1.0], [1.0, 0.0], changes=[0.0, -25_000.0])
+    held = [100_000.0, 75_000.0]
+    batch = pool_events([0, HOUR], [1.0, 1.0], [1.0, 0.0], changes=[0.0, -25_000.0], liquidity=held)
     found = research(batch)
     assert found["liquidity_removed_24h"] == pytest.approx(25_000 / 125_000)
     assert found["rug_liquidity_removed"] == pytest.approx((25_000 / 125_000) / 0.5)

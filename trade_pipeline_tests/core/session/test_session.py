@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Any, TypeVar, cast
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -44,6 +45,7 @@ from trade_pipeline.core.records import (
     TradeCandidate,
     TradeOutcome,
 )
+from trade_pipeline.core.session import engine
 from trade_pipeline.core.session.backtest import backtest_session
 from trade_pipeline.core.session.config import TradingConfig
 from trade_pipeline.core.session.engine import SessionCounts, TradingSession
@@ -200,7 +202,7 @@ def run(
     params = address_of(config.canonical())
     session = backtest_session(feed, moment_of(start), moment_of(end), 1, config, params)
     records: list[Record] = []
-    engine = TradingSession(
+    trading = TradingSession(
         session,
         config,
         feed=feed,
@@ -208,7 +210,7 @@ def run(
         clock=MarketClock(start),
         journal=cast(Journal, records),
     )
-    return Run(engine.run(), records)
+    return Run(trading.run(), records)
 
 
 def market(*rows: MarketEvent, **given: Any) -> HandMadeFeed:
@@ -523,7 +525,11 @@ def test_orders_on_their_way_cannot_spend_the_same_cash_twice() -> None:
     assert sum(stakes) <= 1_000.0
 
 
-def test_a_token_is_a_candidate_at_most_once_in_a_slot() -> None:
+@pytest.mark.parametrize("part_rows", [1, 7, engine.PART_ROWS])
+def test_a_token_is_a_candidate_at_most_once_in_a_slot(
+    monkeypatch: pytest.MonkeyPatch, part_rows: int
+) -> None:
+    monkeypatch.setattr(engine, "PART_ROWS", part_rows)
     rows = [swap(n * MINUTE, 0.1) for n in range(95)]
     found = run(market(*rows), config_of(universe={"pool_interval_minutes": 30}), hours=2)
     moments = [micros(c.decided_at) - START for c in found.of(TradeCandidate)]
@@ -814,8 +820,10 @@ def test_the_markets_of_these_tests_are_traded_in_all_kinds_of_ways() -> None:
 
 
 @settings(deadline=None, max_examples=10)
-@given(seed=st.integers(0, 5), size=st.integers(1, 400))
-def test_the_size_of_batches_makes_no_difference(seed: int, size: int) -> None:
+@given(seed=st.integers(0, 5), size=st.integers(1, 400), part=st.integers(900, 9_000))
+def test_neither_the_size_of_batches_nor_that_of_parts_makes_a_difference(
+    seed: int, size: int, part: int
+) -> None:
     feed = simulated(seed)
 
     class Rebatched(ChangedFuture):
@@ -824,7 +832,8 @@ def test_the_size_of_batches_makes_no_difference(seed: int, size: int) -> None:
                 for row in range(0, len(batch), size):
                     yield batch.rows(row, min(row + size, len(batch)))
 
-    rebatched = run(Rebatched(feed, START, None), EAGER)
+    with mock.patch.object(engine, "PART_ROWS", part):
+        rebatched = run(Rebatched(feed, START, None), EAGER)
     assert list(map(canonical_bytes, rebatched.records)) == list(
         map(canonical_bytes, simulated_run(seed).records)
     )
