@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from early_life import early_life
 
-from trade_pipeline.core.features.early_life import early_life
 from trade_pipeline.core.features.rug_classifier import Fold, RugSettings
 from trade_pipeline.core.market.event import DAY, HOUR, Floats, Ints
 from trade_pipeline.core.market.lp_ownership import ZERO_ADDRESS

@@ -30,10 +30,14 @@ def build(
     """Make a dataset of every decision with an ended label, and store it."""
     from trade_pipeline.core.dataset.config import DatasetConfig
     from trade_pipeline.core.dataset.engineer import FeatureEngineer, default_config
+    from trade_pipeline.core.session.stored import read_session
     from trade_pipeline.core.store.store import Store
 
     given = plain_settings(config, set_ or [])
     with Store.open(read_settings()) as store, err.status("reading the trades"):
+        with store.database.connect("trade_reader") as connection:
+            for one in session or ():
+                read_session(connection, one)
         engineer = FeatureEngineer(store=store)
         frame = engineer.extract_all_features(sessions=session or None, market=market)
         label = {"label": default_config(frame).label}

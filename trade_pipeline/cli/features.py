@@ -139,13 +139,14 @@ def describe(
     if values:
         from trade_pipeline.core.dataset.frame import read_trade_frame
         from trade_pipeline.core.dataset.profile import profile_features
+        from trade_pipeline.core.session.stored import read_session
         from trade_pipeline.core.store.store import Store
 
         with (
             Store.open(read_settings()) as store,
             store.database.connect("trade_reader") as connection,
         ):
-            session_id = session or _newest(connection)
+            session_id = read_session(connection, session or _newest(connection)).session_id
             frame = read_trade_frame(connection, sessions=[session_id])
         # The later half against the earlier one.
         later = frame["decided_at"] > frame["decided_at"].median()

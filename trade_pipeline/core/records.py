@@ -221,6 +221,12 @@ class FeatureRow:
     vector: Sequence[float]
     vector_hash: str
 
+    def __post_init__(self) -> None:
+        require_uuid(self.uuid)
+        require_text("feature_set", self.feature_set)
+        require_value("known_at", self.known_at)
+        require_moment("known_at", self.known_at)
+
     def row(self) -> tuple[Any, ...]:
         return (self.uuid, self.feature_set, self.known_at, bytes.fromhex(self.vector_hash))
 

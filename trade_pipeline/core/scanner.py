@@ -158,5 +158,5 @@ class HighVolatilityLowCapStrategy:
             reason=decision.reason,
             stake_usd=decision.stake_usd,
             research=lambda uuid: snapshot.document(uuid, f"{verb}: {decision.reason}"),
-            features=lambda uuid: feature_row(uuid, snapshot.state.known_at, opportunity.features),
+            features=lambda uuid: feature_row(uuid, snapshot.at, opportunity.features),
         )

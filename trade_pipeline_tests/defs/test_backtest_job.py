@@ -81,9 +81,10 @@ def test_a_run_stores_a_session_and_passes_its_checks(
     )
     assert len(checked) == 9
     with store.database.connect("trade_reader") as connection:
-        assert connection.execute("SELECT dagster_run_id FROM trade.session_runs").fetchall() == [
-            (run.run_id,)
-        ]
+        runs = connection.execute(
+            "SELECT dagster_run_id FROM trade.session_runs WHERE session_id = %s", (run.session_id,)
+        ).fetchall()
+        assert runs == [(run.run_id,)]
 
 
 def test_running_the_same_days_again_adds_no_record(

@@ -73,10 +73,17 @@ def checks_of(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvalu
     }
 
 
+@pytest.fixture(scope="module")
+def learned(home: Path, session_id: str, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRADE_PIPELINE_HOME", str(home))
+        return learn(instance, DATASET)
+
+
 def test_the_job_labels_and_tabulates_and_makes_a_dataset_that_passes_its_guards(
-    session_id: str, store: Store, instance: dg.DagsterInstance
+    learned: dg.ExecuteInProcessResult, store: Store
 ) -> None:
-    result = learn(instance, DATASET)
+    result = learned
     assert result.success
     checks = checks_of(result)
     assert {name: check.passed for name, check in checks.items() if not check.passed} == {}
@@ -108,7 +115,7 @@ def test_the_job_labels_and_tabulates_and_makes_a_dataset_that_passes_its_guards
 
 
 def test_a_second_run_adds_nothing(
-    session_id: str, store: Store, instance: dg.DagsterInstance
+    learned: dg.ExecuteInProcessResult, store: Store, instance: dg.DagsterInstance
 ) -> None:
     def counts() -> list[Any]:
         with store.database.connect("trade_reader") as connection:
@@ -117,7 +124,6 @@ def test_a_second_run_adds_nothing(
                 for table in ("outcomes", "feature_rows", "datasets", "dataset_members")
             ]
 
-    assert learn(instance, DATASET).success
     before = counts()
     assert learn(instance, DATASET).success
     assert counts() == before

@@ -93,13 +93,14 @@ class RugRisk:
         try:
             document = orjson.loads(data)
             form, models = document["format"], document["models"]
-        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-            raise BadConfig(f"rug_risk_model: is not a rug risk document: {error}") from None
+            stored = [(int(model["known_from"]), model["classifier"]) for model in models]
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+            raise BadConfig(f"rug_risk_model: is not a rug risk document: {error!r}") from None
         if form != "rug-risk-1":
             raise BadConfig(f"rug_risk_model: format={form!r}: expected 'rug-risk-1'")
         return cls(
-            [model["known_from"] for model in models],
-            [RugClassifier.from_bytes(orjson.dumps(model["classifier"])) for model in models],
+            [known_from for known_from, _ in stored],
+            [RugClassifier.from_bytes(orjson.dumps(classifier)) for _, classifier in stored],
         )
 
     def describe(self) -> list[dict[str, str]]:

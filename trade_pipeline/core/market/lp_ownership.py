@@ -69,9 +69,10 @@ class LpOwnership:
     def _table_of_shares(self) -> FactTable:
         pools = np.unique(self._pool_of_row)
         steps = [self._steps_of(pool) for pool in pools.tolist()]
-        times = np.concatenate([times for times, _ in steps])
-        shares = np.concatenate([shares for _, shares in steps])
-        pool = np.repeat(pools, [len(times) for times, _ in steps]).astype(np.int32)
+        # Until the first transfer there is none.
+        times = np.concatenate([np.empty(0, np.int64), *(times for times, _ in steps)])
+        shares = np.concatenate([np.empty((0, len(_SHARES))), *(shares for _, shares in steps)])
+        pool = self._pool_of_row.astype(np.int32)
         # The transfers of one moment in their order: the last of them holds.
         return FactTable(pool, times, times, dict(zip(_SHARES, shares.T, strict=True)))
 

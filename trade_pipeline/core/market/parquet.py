@@ -149,7 +149,7 @@ def log_times(path: Path, table: pa.Table) -> Ints:
     """
     block, log_index = integers(table, "block"), integers(table, "log_index")
     time = integers(table, "timestamp")
-    block_step, log_step = np.diff(block, prepend=block[0] - 1), np.diff(log_index, prepend=0)
+    block_step, log_step = np.diff(block, prepend=block[:1] - 1), np.diff(log_index, prepend=0)
     refuse(
         path,
         (block_step < 0) | ((block_step == 0) & (log_step <= 0)),
@@ -160,7 +160,7 @@ def log_times(path: Path, table: pa.Table) -> Ints:
     )
     refuse(
         path,
-        np.diff(time, prepend=time[0]) < 0,
+        np.diff(time, prepend=time[:1]) < 0,
         lambda row: (
             f"timestamp {time_text(time[row])} of block {block[row]} is before "
             f"{time_text(time[row - 1])}"

@@ -151,7 +151,10 @@ class UniswapV2Tape:
 
     def until(self, moment: int) -> UniswapV2Tape:
         """The recording as it stood at a moment; the pools' static facts are those of its file."""
-        return UniswapV2Tape(self._folder, moment)
+        cut = UniswapV2Tape(self._folder, moment)
+        # Their unit is decided once from the whole file.
+        cut._supply = self._supply
+        return cut
 
     def rules(self, token: int) -> TradeRules:
         """The tape does not know what a contract does to trades."""
@@ -279,7 +282,7 @@ class UniswapV2Tape:
         stored = parquet.column_names(path)
         name = "timestamp" if "timestamp" in stored else "__index_level_0__"
         schema = pa.schema([required(name, TIME), required("eth_usd", NUMBER)])
-        table = parquet.rows_until(parquet.read(path, schema), name, self._until)
+        table = parquet.read(path, schema)
         begin = parquet.integers(table, name)
         price = parquet.amounts(
             path, table, "eth_usd", lambda row: f"at {time_text(begin[row])}", positive=True
@@ -290,7 +293,10 @@ class UniswapV2Tape:
             lambda row: f"{name} {time_text(begin[row])} is not after {time_text(begin[row - 1])}",
         )
         last_length = begin[-1] - begin[-2] if len(begin) > 1 else HOUR
-        return np.append(begin[1:], begin[-1] + last_length), price
+        ended = np.append(begin[1:], begin[-1] + last_length)
+        # Where an entry of a file with gaps ends is told by the one after it, so the cut comes last.
+        known = slice(None if self._until is None else int(ended.searchsorted(self._until, "right")))
+        return ended[known], price[known]
 
     def _quote_usd(self, time: Ints) -> Floats:
         ended, price = self._quotes

@@ -352,6 +352,16 @@ def test_a_later_transfer_changes_no_earlier_share(tmp_path: Path) -> None:
         assert [facts_of(part, 0, at) for at in before] == whole[: len(before)]
 
 
+def test_the_tape_until_a_moment_tells_what_the_whole_one_knew_by_then(tmp_path: Path) -> None:
+    write_transfers(tmp_path, [(100 + when, *transfer) for when, *transfer in TRANSFERS])
+    whole = write_tape(tmp_path, ROWS)
+    for seconds in (0, 1, 99, 100, 115, 160):
+        at = MIDNIGHT + seconds * SECOND
+        part = whole.until(at)
+        assert facts_of(part, 0, at + DAY) == facts_of(whole, 0, at)
+        assert same(events(part), events(whole, end=at + 1))
+
+
 def test_the_shares_are_unknown_without_transfers_and_after_all_was_withdrawn(
     tmp_path: Path,
 ) -> None:

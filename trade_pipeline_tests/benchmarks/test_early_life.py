@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 import pytest
+from early_life import early_life
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trade_pipeline.core.errors import BadConfig
-from trade_pipeline.core.features.early_life import early_life
 from trade_pipeline.core.market.event import HOUR
 
 MINUTE = HOUR // 60
