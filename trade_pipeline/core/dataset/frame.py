@@ -35,13 +35,14 @@ _QUERY = """
     ), results AS (
         SELECT DISTINCT ON (uuid, kind) uuid, kind, realized_pnl_percent / 100 AS fraction,
                closed_at, termination_reason AS reason,
-               make_interval(secs => time_in_market_seconds) AS held
+               time_in_market_seconds AS held
         FROM trade.outcomes ORDER BY uuid, kind, revision DESC
     )
     SELECT c.uuid::text, c.session_id, s.market, s.mode, c.instrument, c.decided_at, c.decision,
            f.content, CASE WHEN f.uuid IS NULL THEN d.content END,
            w.fraction, w.closed_at, w.reason,
-           r.fraction, coalesce(r.closed_at, c.decided_at + r.held), r.reason
+           r.fraction, coalesce(r.closed_at, c.decided_at + make_interval(secs => r.held)),
+           r.reason
     FROM chosen s
     JOIN trade.candidates c USING (session_id)
     LEFT JOIN trade.feature_rows f ON f.uuid = c.uuid AND f.feature_set = %(feature_set)s
@@ -62,11 +63,11 @@ def read_trade_frame(
 
     Returns:
         A row per decision, index ``uuid``: `KEYS`, `RESULTS` (fractions after all costs, when they
-        ended and why; missing where there is none yet; a realised one that was stored without
-        ``closed_at`` ended its time in the market after the decision) and one float64 column per
-        feature, NaN where unknown.  ``frame.attrs["features"]`` names the features.  ``vector_source`` is
+        ended and why; missing where there is none yet) and one float64 column per feature, NaN
+        where unknown.  ``frame.attrs["features"]`` names the features.  ``vector_source`` is
         ``stored`` for the vector that was stored at the decision, ``research`` where there is none
-        and the research document tells what it can.
+        and the research document tells what it can.  A realised trade that was stored without
+        ``closed_at`` ended its time in the market after the decision.
     """
     import pandas as pd
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -116,6 +116,7 @@ def guard_dataset(
             guards |= {name: Guard(name, False, reason) for name in MARKET_GUARDS}
         else:
             guards["compare_vectors"] = known.truncation
+            guards["separating_features"] = _judged(guards["separating_features"], known)
         verdicts = [guards[name] for name in GUARDS]
         _record(connection, version, verdicts)
     return version, verdicts
@@ -155,10 +156,15 @@ def newest_verdicts(connection: psycopg.Connection, version: str) -> dict[str, b
 
 @dataclass(frozen=True, slots=True)
 class _MarketAnswers:
-    """What the markets say of a dataset's vectors."""
+    """What the markets say of a dataset's vectors.
+
+    Attributes:
+        proved: features with values that a market that ends at the decision gives as well.
+    """
 
     shifted: pd.DataFrame
     truncation: Guard
+    proved: frozenset[str]
 
 
 def _by_market(
@@ -190,10 +196,31 @@ def _by_market(
     recomputed = pd.concat(truncated)
     stored = rows.loc[rows.index.isin(recomputed.index)]
     stored.attrs["features"] = rows.attrs["features"]
+    recomputed = recomputed.loc[stored.index]
+    truncation = compare_vectors(stored, recomputed)
+    known = recomputed.columns[recomputed.notna().any()]
     return _MarketAnswers(
         shifted=pd.concat(shifted).loc[rows.index],
-        truncation=compare_vectors(stored, recomputed.loc[stored.index]),
+        truncation=truncation,
+        proved=frozenset(known) - set(truncation.culprits),
     )
+
+
+def _judged(separating: Guard, known: _MarketAnswers) -> Guard:
+    """The guard, without the features that a market that ends at the decision gives as well.
+
+    What separates a label and was known beforehand is no leak: on real pools a day without sales
+    tells nearly every rug.
+    """
+    proved = [name for name in separating.culprits if name in known.proved]
+    if not proved:
+        return separating
+    told = (
+        f"{', '.join(proved)}: separate a label, and are the same from a market that ends at the "
+        "decision: known beforehand, no leak"
+    )
+    left = [name for name in separating.culprits if name not in known.proved]
+    return replace(separating, passed=not left, reasons=[told, *separating.reasons], culprits=left)
 
 
 def delayed_vectors(

@@ -294,9 +294,10 @@ class UniswapV2Tape:
         )
         last_length = begin[-1] - begin[-2] if len(begin) > 1 else HOUR
         ended = np.append(begin[1:], begin[-1] + last_length)
-        # Where an entry of a file with gaps ends is told by the one after it, so the cut comes last.
-        known = slice(None if self._until is None else int(ended.searchsorted(self._until, "right")))
-        return ended[known], price[known]
+        if self._until is not None:
+            # In a file with gaps only the entry after it tells when one ended: the cut comes last.
+            ended = ended[ended <= self._until]
+        return ended, price[: len(ended)]
 
     def _quote_usd(self, time: Ints) -> Floats:
         ended, price = self._quotes

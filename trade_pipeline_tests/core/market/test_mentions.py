@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trade_pipeline.core.dataset.feature_table import feature_vectors
 from trade_pipeline.core.errors import BadConfig, BadMarketData
+from trade_pipeline.core.features.registry import NAMES
+from trade_pipeline.core.ids import micros
 from trade_pipeline.core.market.bars import HourlyBars
 from trade_pipeline.core.market.event import DAY, HOUR, Floats
 from trade_pipeline.core.market.mentions import Mentions
 from trade_pipeline.core.market.simulator import SimulatorConfig
 from trade_pipeline.core.market.source import open_market
+from trade_pipeline.core.session.config import TradingConfig
 from trade_pipeline_tests.core.market.test_bars import DAILY, MIDNIGHT, write_bars
 from trade_pipeline_tests.core.session.stored import market
 
@@ -217,3 +222,20 @@ def test_the_recorded_counts_agree_with_the_file(recordings: Path) -> None:
         expected = [one["mentions"][(ended > a - length * HOUR) & (ended <= a)].sum() for a in at]
         assert found[f"mentions_{length}h"].tolist() == expected
         assert min(expected) > 0
+
+
+def test_most_recorded_pairs_have_features_of_their_mentions(recordings: Path) -> None:
+    prices, path = recordings / "spot_1h", recordings / "telegram_1h"
+    if not (prices.is_dir() and path.is_dir()):
+        pytest.skip(f"no recorded bars and mentions in {recordings}")
+    feed = HourlyBars(prices, path)
+    names = [instrument.name for instrument in feed.instruments]
+    at = np.full(len(names), micros(datetime(2021, 11, 10, 7, tzinfo=UTC)))
+    vectors, _ = feature_vectors(feed, TradingConfig(), names, at)
+    cut, _ = feature_vectors(feed.until(int(at[0])), TradingConfig(), names, at)
+    assert same(cut, vectors)
+    for name in NAMES:
+        if name.startswith("mention"):
+            values = vectors[:, NAMES.index(name)]
+            assert (~np.isnan(values)).mean() > 0.8, name
+            assert np.unique(values[~np.isnan(values)]).size > 1, name
