@@ -9,6 +9,7 @@ import typer
 
 from trade_pipeline.cli.console import err, out, print_json, print_table
 from trade_pipeline.cli.inputs import ConfigFile, Json, plain_settings, read_settings
+from trade_pipeline.core.errors import BadConfig
 
 app = typer.Typer(help="Versioned lists of trades in three splits.", no_args_is_help=True)
 
@@ -40,6 +41,8 @@ def build(
                 read_session(connection, one)
         engineer = FeatureEngineer(store=store)
         frame = engineer.extract_all_features(sessions=session or None, market=market)
+        if frame.empty:
+            raise BadConfig(f"market={market!r}, session={session!r}: no decision is stored")
         label = {"label": default_config(frame).label}
         dataset = engineer.prepare_ml_dataset(frame, DatasetConfig.parse(label | given))
         is_new = engineer.store_dataset(dataset)

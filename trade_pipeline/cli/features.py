@@ -92,8 +92,11 @@ def online(
     from trade_pipeline.core.features.hot import NEVER
     from trade_pipeline.core.features.registry import NAMES
     from trade_pipeline.core.ids import moment_of
+    from trade_pipeline.core.market.source import MARKETS
     from trade_pipeline.core.store.store import Store
 
+    if market not in MARKETS:
+        raise BadConfig(f"market={market!r}: expected one of {', '.join(MARKETS)}")
     moment = None if at is None else read_moment("at", at)
     with Store.open(read_settings()) as store:
         read = FeatureEngineer(store=store).get_online_features(

@@ -206,8 +206,7 @@ class FeatureRow:
     Attributes:
         feature_set: version of the definitions.
         known_at: the newest moment of any fact inside; never after the decision.
-        vector: the values in the feature set's order (its definitions are an artifact); NaN, null
-            in the content, is unknown.
+        vector: values in the feature set's order; NaN, null in the content, is unknown.
         vector_hash: SHA-256 of the values as little-endian doubles, in the feature set's order.
     """
 
@@ -223,8 +222,6 @@ class FeatureRow:
 
     def __post_init__(self) -> None:
         require_uuid(self.uuid)
-        require_text("feature_set", self.feature_set)
-        require_value("known_at", self.known_at)
         require_moment("known_at", self.known_at)
 
     def row(self) -> tuple[Any, ...]:

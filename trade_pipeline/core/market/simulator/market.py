@@ -132,7 +132,7 @@ class SimulatedMarket:
         return traits
 
     def until(self, moment: int) -> SimulatedMarket:
-        """The same market, whose events end with a moment."""
+        """The same market, whose events end with a moment; one before the start is the start."""
         return SimulatedMarket(self.config, self.seed, self.start, max(moment, self.start) + 1)
 
     def rules(self, token: int) -> TradeRules:
