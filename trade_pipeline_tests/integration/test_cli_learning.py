@@ -212,6 +212,8 @@ def test_people_get_tables(run: Run, dataset: Any) -> None:
         (["datasets", "show", "none"], "dataset='none'"),
         (["datasets", "of", "12"], "uuid='12'"),
         (["datasets", "of", NOBODY], f"uuid='{NOBODY}'"),
+        (["datasets", "build", "--market", "nope"], "market='nope'"),
+        (["features", "online", "--market", "nope", "X"], "market='nope'"),
     ],
 )
 def test_a_wrong_input_ends_with_code_2_and_names_the_field(
@@ -229,7 +231,7 @@ def test_an_empty_store_is_said_to_be_empty(on_nothing: dict[str, Ended]) -> Non
         ("features build", "no session is stored: run `trade-pipeline backtest` first"),
         ("features describe --values", "no session is stored"),
         ("features check", "no dataset is stored"),
-        ("datasets build", "no decision has an ended label"),
+        ("datasets build", "no decision is stored"),
     ):
         ended = on_nothing[command]
         assert (ended.code, ended.out) == (2, "")
