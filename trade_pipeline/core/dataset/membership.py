@@ -14,6 +14,7 @@ from trade_pipeline.core.dataset.dataset import Dataset
 from trade_pipeline.core.dataset.record import DatasetRecord, dataset_version
 from trade_pipeline.core.errors import BadConfig, RecordConflict, UnknownTrade
 from trade_pipeline.core.ledger.append import append_now, read_chain
+from trade_pipeline.core.ledger.bulk import lock_chain
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ def record_dataset(connection: psycopg.Connection, dataset: Dataset) -> bool:
     chain_id = f"dataset:{record.name}"
     with connection.transaction():
         # Two builds of one name may end at once.
-        connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (chain_id,))
+        lock_chain(connection, chain_id)
         stored = connection.execute(
             "SELECT 1 FROM trade.datasets WHERE dataset_version = %s", (record.dataset_version,)
         ).fetchone()

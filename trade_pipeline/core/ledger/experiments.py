@@ -5,6 +5,7 @@ from __future__ import annotations
 import psycopg
 
 from trade_pipeline.core.ledger.append import append_now, read_chain
+from trade_pipeline.core.ledger.bulk import lock_chain
 from trade_pipeline.core.records import Experiment, ExperimentSession
 
 
@@ -16,7 +17,7 @@ def link_experiment(
     experiment = Experiment(name, description)
     with connection.transaction():
         # Two sessions may reach for the same experiment at once.
-        connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (chain_id,))
+        lock_chain(connection, chain_id)
         chain = read_chain(connection, chain_id)
         if chain.seq == 0:
             append_now(connection, chain, experiment)
