@@ -16,7 +16,7 @@ from trade_pipeline.core.dataset.decisions import Decisions, read_decisions
 from trade_pipeline.core.dataset.feature_table import RowsDone, feature_vectors
 from trade_pipeline.core.features.hot import HotFeatures
 from trade_pipeline.core.features.registry import NAMES, definitions, feature_set
-from trade_pipeline.core.features.vector import feature_row, matrix_of
+from trade_pipeline.core.features.vector import differing_bits, feature_row, matrix_of
 from trade_pipeline.core.ledger.bulk import append_bulk
 from trade_pipeline.core.market.event import Floats, Ints
 from trade_pipeline.core.market.feed import MarketFeed
@@ -156,10 +156,7 @@ def stored_vectors(connection: psycopg.Connection, decisions: Decisions) -> Floa
 def differences(decisions: Decisions, stored: Floats, recomputed: Floats) -> list[Difference]:
     """Where stored vectors and recomputed ones differ in a bit; vectors without a store do not."""
     there = np.asarray(~np.isnan(stored).all(axis=1))
-    same = (stored.view(np.int64) == recomputed.view(np.int64)) | (
-        np.isnan(stored) & np.isnan(recomputed)
-    )
-    rows, columns = np.nonzero(~same & there[:, None])
+    rows, columns = np.nonzero(differing_bits(stored, recomputed) & there[:, None])
     return [
         Difference(
             str(decisions.uuid[row]), NAMES[column],

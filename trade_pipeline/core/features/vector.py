@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 import numpy as np
+import numpy.typing as npt
 
 from trade_pipeline.core.features.registry import NAMES, feature_set
 from trade_pipeline.core.ids import moment_of
@@ -55,3 +56,11 @@ def feature_row(uuid: UUID, known_at: int, vector: Floats) -> FeatureRow:
 def matrix_of(vectors: Sequence[Sequence[float | None]]) -> Floats:
     """Stored vectors (None is unknown) as rows of a matrix."""
     return np.array(vectors, np.float64).reshape(len(vectors), len(NAMES))
+
+
+def differing_bits(one: Floats, other: Floats) -> npt.NDArray[np.bool_]:
+    """Where two arrays of one shape differ in a bit; NaN equals NaN, 0.0 and -0.0 differ."""
+    found: npt.NDArray[np.bool_] = (one.view(np.int64) != other.view(np.int64)) & ~(
+        np.isnan(one) & np.isnan(other)
+    )
+    return found

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trade_pipeline.core.dataset.leaks.guard import NAMED, Guard, features_of, matrix
+from trade_pipeline.core.features.vector import differing_bits
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +41,7 @@ def compare_vectors(stored: pd.DataFrame, recomputed: pd.DataFrame) -> Guard:
         return Guard("compare_vectors", False, reasons, {"repeated": twice}, sorted(lacking))
     shared = stored.index.intersection(recomputed.index, sort=False)
     one, two = matrix(stored.loc[shared], there), matrix(recomputed.loc[shared], there)
-    differs = (one.view(np.int64) != two.view(np.int64)) & ~(np.isnan(one) & np.isnan(two))
+    differs = differing_bits(one, two)
     for row, column in np.argwhere(differs)[:NAMED]:
         reasons.append(
             f"uuid={shared[row]!r} {there[column]}: {float(one[row, column])!r} stored, "
