@@ -11,6 +11,7 @@ from functools import cache
 
 from trade_pipeline.core.canonical import canonical_bytes, sha256
 from trade_pipeline.core.market.event import HOUR
+from trade_pipeline.core.research.columns import SOURCES
 from trade_pipeline.core.research.rug import WEIGHTS
 
 FAMILIES = ("market", "onchain", "social", "rug", "execution")
@@ -156,7 +157,7 @@ def _social() -> list[Feature]:
     return [
         *(
             said(f"sentiment_{source}", "score", f"sentiment on {source}; 0.5 is neutral", 0, 1)
-            for source in ("coingecko", "reddit", "telegram", "twitter")
+            for source in SOURCES
         ),
         said("sentiment_level", "score", "mean over the sources that spoke", 0, 1),
         said("sentiment_momentum", "score", "mean change by source in 6 h", -1, 1),
