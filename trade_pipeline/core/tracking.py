@@ -8,8 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 import orjson
@@ -41,6 +40,7 @@ from trade_pipeline.core.records import (
 from trade_pipeline.core.report.performance import performance_metrics
 from trade_pipeline.core.session.version import code_version
 from trade_pipeline.core.store.artifacts import record_artifact, resolve_alias
+from trade_pipeline.core.store.closing import Closing
 from trade_pipeline.core.store.store import Store
 from trade_pipeline.settings import Settings
 
@@ -50,7 +50,7 @@ _AHEAD = timedelta(days=62)
 _T = TypeVar("_T")
 
 
-class TradeTrackingSystem:
+class TradeTrackingSystem(Closing):
     """Stores and reads trades.  Every call that stores is one durable statement.
 
     Storing the same record twice is no error and no second row.
@@ -230,17 +230,6 @@ class TradeTrackingSystem:
         self._connection.close()
         if self._owned:
             self.store.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _connect(self) -> psycopg.Connection:
         return self.store.database.connect("trade_writer", autocommit=True)

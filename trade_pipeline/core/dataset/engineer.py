@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from trade_pipeline.core.clock import SystemClock
 from trade_pipeline.core.dataset.config import DatasetConfig
@@ -21,6 +20,7 @@ from trade_pipeline.core.features.hot import HotFeatures, Read, read_features
 from trade_pipeline.core.features.registry import NAMES, feature_set
 from trade_pipeline.core.ids import micros
 from trade_pipeline.core.market.event import HOUR
+from trade_pipeline.core.store.closing import Closing
 from trade_pipeline.core.store.store import Store
 from trade_pipeline.core.store.valkey_server import open_cache
 from trade_pipeline.settings import Settings
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class FeatureEngineer:
+class FeatureEngineer(Closing):
     """Turns the stored trades into what a model learns from.
 
     Args:
@@ -137,17 +137,6 @@ class FeatureEngineer:
         """Give the store back, if it was opened here."""
         if self._owned:
             self.store.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def default_config(frame: pd.DataFrame) -> DatasetConfig:

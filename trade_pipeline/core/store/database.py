@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Literal, Self, get_args
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from trade_pipeline.core.errors import StoreUnavailable
+from trade_pipeline.core.store.closing import Closing
 from trade_pipeline.core.store.migrations import check_applied, migrate, migrations_folder
 from trade_pipeline.core.store.migrations import read_migrations as _read_migrations
 from trade_pipeline.core.store.server import EmbeddedPostgres, ServerError
@@ -32,7 +32,7 @@ def loss_reported() -> Iterator[None]:
         ) from error
 
 
-class Database:
+class Database(Closing):
     """Opens connections that run as one of the three roles, never as owner or superuser.
 
     Use one of the constructors, and ``with`` or `close`: the embedded server runs as long as
@@ -129,14 +129,3 @@ class Database:
     def close(self) -> None:
         """Give the embedded server back; it stops when this was its last user."""
         self._opened.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

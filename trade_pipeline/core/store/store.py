@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from trade_pipeline.core.store.artifacts import ArtifactStore
+from trade_pipeline.core.store.closing import Closing
 from trade_pipeline.core.store.database import Database
 from trade_pipeline.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Store:
+class Store(Closing):
     """Use with ``with``, or `close` it: an embedded server stops with its last user."""
 
     database: Database
@@ -41,14 +41,3 @@ class Store:
     def close(self) -> None:
         """Give the database back."""
         self.database.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
