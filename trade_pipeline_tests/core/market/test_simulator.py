@@ -138,6 +138,14 @@ def test_facts_use_only_what_happened_before(fate: Fate) -> None:
             assert values.tobytes() == known[name].tobytes(), name
 
 
+def test_a_market_that_ends_right_after_a_birth_has_the_newborn() -> None:
+    market = small_market()
+    for newborn in market.instruments:
+        if newborn.created_at >= START:
+            known = {one.name for one in market.until(newborn.created_at).instruments}
+            assert newborn.name in known
+
+
 def test_the_market_is_alive_before_its_start_and_silent_after_its_end() -> None:
     market = small_market()
     assert len(whole(market, START - DAY, START)) > 50

@@ -159,8 +159,9 @@ class SimulatedMarket:
         gap = DAY / self.config.pools_per_day
         births: list[int] = []
         moment = float(self._first)
-        while (moment := moment + gap * rng.standard_exponential()) < self.end:
-            births.append(block_time(moment))
+        # A pool is born with its block, so the block is what lies before the end.
+        while (born := block_time(moment := moment + gap * rng.standard_exponential())) < self.end:
+            births.append(born)
         return births
 
     @cached_property
