@@ -1,7 +1,7 @@
-"""The records of a trade under its one UUID, validated when they are made.
+"""The records of a trade under its one UUID: immutable, validated when they are made.
 
-A record is immutable.  ``TABLE`` and ``COLUMNS`` say where it is stored, `row` gives the values;
-the canonical bytes of all its fields are stored and hashed beside them.
+``TABLE`` and ``COLUMNS`` say where one is stored, `row` gives the values; the canonical bytes of
+all its fields are stored and hashed beside them.
 """
 
 from __future__ import annotations
@@ -79,13 +79,13 @@ class TradeCandidate:
 
     Attributes:
         uuid: the trade's UUID (version 7); everything about the trade is under it.
-        decided_at: when it was decided, on the session's clock.
+        decided_at: on the session's clock.
         confidence: of the deciding model, 0..1.
         params_ptr: content address of every setting behind the decision.
-        reason: why it was entered or skipped.
-        stake_usd: the stake that was decided; None where none was.
-        arm, propensity: which model decided, and with which probability this arm was drawn.
+        reason: why it was entered or skipped; ``stake_usd`` is None for a skipped one.
+        arm, propensity: which model decided, drawn with which probability.
         feature_hash: SHA-256 (hex) of the feature vector.
+        contributions: what moved the model's confidence, in log odds by feature.
     """
 
     TABLE: ClassVar[str] = "candidates"
@@ -112,6 +112,7 @@ class TradeCandidate:
     propensity: float = 1.0
     canary_version: str | None = None
     feature_hash: str | None = None
+    contributions: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
         require_uuid(self.uuid)
@@ -428,8 +429,7 @@ class SessionEnd(_PlainRow):
     """The last record of a session that ran to its end.
 
     Attributes:
-        events: market events read, those of the warm-up included.
-        decisions: candidates made.
+        events: market events read, those of the warm-up included; ``decisions`` candidates made.
         final_cash_usd: the account when everything was closed.
     """
 

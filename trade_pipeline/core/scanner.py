@@ -123,13 +123,14 @@ class HighVolatilityLowCapStrategy:
             state = history.state(token, upto_now, quote_usd)
             snapshot, confidence = (
                 evaluating.snapshot(evaluations, row, state),
-                evaluations.confidence(row),
+                float(evaluations.confidence[row]),
             )
             decision = decide(
                 strategy,
                 snapshot,
                 confidence,
                 account,
+                entry_confidence=strategy.signal.min_confidence,
                 position_open=False,
                 protection=None,
                 impact_capacity_usd=venue.impact_capacity_usd(state, strategy.sizing.max_impact),

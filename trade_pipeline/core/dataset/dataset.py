@@ -17,11 +17,11 @@ from trade_pipeline.core.dataset.labels import (
     label_definition,
     labelled_decisions,
 )
-from trade_pipeline.core.dataset.preparation import Preparation
 from trade_pipeline.core.dataset.record import DatasetRecord, dataset_version
 from trade_pipeline.core.dataset.split import TimeSplits, time_splits
 from trade_pipeline.core.dataset.weights import average_uniqueness, micros_of
 from trade_pipeline.core.errors import BadConfig
+from trade_pipeline.core.features.preparation import Preparation
 from trade_pipeline.core.market.event import Floats
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from trade_pipeline.core.dataset.dataset import Dataset, build_dataset
 from trade_pipeline.core.dataset.frame import feature_versions, read_trade_frame
 from trade_pipeline.core.dataset.labels import feature_names, labelled_decisions
 from trade_pipeline.core.dataset.membership import record_dataset
-from trade_pipeline.core.dataset.preparation import select_features
 from trade_pipeline.core.dataset.split import time_splits
 from trade_pipeline.core.errors import BadConfig
 from trade_pipeline.core.features.hot import HotFeatures, Read, read_features
+from trade_pipeline.core.features.preparation import select_features
 from trade_pipeline.core.features.registry import NAMES, feature_set
 from trade_pipeline.core.ids import micros
 from trade_pipeline.core.market.event import HOUR

@@ -11,17 +11,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import psycopg
 
-from trade_pipeline.core.dataset.config import DatasetConfig
 from trade_pipeline.core.dataset.dataset import data_hash
 from trade_pipeline.core.dataset.decisions import Decisions, read_decisions
 from trade_pipeline.core.dataset.feature_table import feature_vectors
-from trade_pipeline.core.dataset.frame import read_trade_frame
-from trade_pipeline.core.dataset.labels import labelled_decisions
 from trade_pipeline.core.dataset.leaks.guard import Guard
 from trade_pipeline.core.dataset.leaks.suite import Prepared, Splits, run_guards
-from trade_pipeline.core.dataset.membership import members_of, read_dataset
-from trade_pipeline.core.dataset.preparation import Preparation
+from trade_pipeline.core.dataset.membership import read_dataset
+from trade_pipeline.core.dataset.rows import read_rows
 from trade_pipeline.core.dataset.truncation import truncated_vectors
+from trade_pipeline.core.features.preparation import Preparation
 from trade_pipeline.core.features.registry import FEATURES, NAMES, SOURCE_DELAYS
 from trade_pipeline.core.ledger.bulk import append_bulk
 from trade_pipeline.core.market.event import Floats
@@ -82,22 +80,18 @@ def guard_dataset(
         BadConfig: no such dataset.
     """
     with store.database.connect() as connection:
-        record = read_dataset(connection, dataset)
+        stored = read_rows(connection, dataset)
+        record, config, rows = stored.record, stored.config, stored.rows
         version = record.dataset_version
-        members = members_of(connection, version)
-        frame = read_trade_frame(connection, sessions=record.session_ids)
-        frame = frame.loc[frame.index.isin(list(members))]
-        config = DatasetConfig.parse(dict(record.config))
-        rows, _ = labelled_decisions(frame, config)
-        rows.attrs["features"] = [name for name in NAMES if name in record.feature_versions]
-        split = np.array([members[uuid] for uuid in rows.index])
-        train = rows[split == "train"]
+        train = stored.split("train")
         known = _by_market(connection, store, record.session_ids, list(feeds), rows)
         preparation = Preparation.from_dict(record.preparation)
         found = run_guards(
             rows,
             shifted=None if known is None else known.shifted,
-            splits=Splits(train, rows[split != "train"], timedelta(hours=config.embargo_hours)),
+            splits=Splits(
+                train, rows[rows["split"] != "train"], timedelta(hours=config.embargo_hours)
+            ),
             prepared=Prepared(
                 preparation.to_dict(),
                 train,

@@ -8,7 +8,6 @@ keeps the order of the margins even where few rugs are known.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ import orjson
 
 from trade_pipeline.core.canonical import canonical_bytes
 from trade_pipeline.core.errors import BadConfig
+from trade_pipeline.core.features.calibration import Bools, fit_platt, platt_probability
 from trade_pipeline.core.features.rug_metrics import best_threshold
 from trade_pipeline.core.market.event import Floats
 
@@ -27,12 +27,8 @@ if TYPE_CHECKING:
     import xgboost as xgb
 
 FORMAT = "rug-classifier-1"
-Bools = npt.NDArray[np.bool_]
 # (rows to learn from, rows to predict): what the splitters of scikit-learn and purgedcv give.
 Fold = tuple[npt.NDArray[np.integer[Any]], npt.NDArray[np.integer[Any]]]
-
-_NEWTON_STEPS = 100
-_CONVERGED = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +115,8 @@ class RugClassifier:
             rows.append(predict)
         margin, row = np.concatenate(margins), np.concatenate(rows)
         _check_classes("the predicted rows of folds", rug[row])
-        slope, offset = _platt(margin, rug[row], weights[row])
-        probability = _curve(margin, slope, offset)
+        slope, offset = fit_platt(margin, rug[row], weights[row])
+        probability = platt_probability(margin, slope, offset)
         return cls(
             names=names,
             threshold=best_threshold(rug[row], probability, weights[row]),
@@ -139,7 +135,7 @@ class RugClassifier:
             BadConfig: a feature is missing or no finite number.
         """
         margin = _margin(self._models, _matrix(features, self.names), self.names)
-        return _curve(margin, self.slope, self.offset)
+        return platt_probability(margin, self.slope, self.offset)
 
     def to_bytes(self) -> bytes:
         """One JSON document, the models in xgboost's own open form; the same inputs on the same
@@ -257,45 +253,3 @@ def _margin(
     for model in models:
         total += model.predict(matrix, output_margin=True)
     return total / len(models)
-
-
-def _curve(margin: Floats, slope: float, offset: float) -> Floats:
-    """One number after the other: numpy's vectors may round otherwise at their ends."""
-    odds = (slope * margin + offset).tolist()
-    return np.array([_logistic(z) for z in odds], np.float64)
-
-
-def _logistic(z: float) -> float:
-    return 1.0 / (1.0 + math.exp(-z)) if z >= 0 else math.exp(z) / (1.0 + math.exp(z))
-
-
-def _platt(margin: Floats, rug: Bools, weight: Floats) -> tuple[float, float]:
-    """Slope and offset of the weighted logistic regression of the rugs on the margin.
-
-    A slope below zero would mean margins that rank backwards: they tell nothing, and every token
-    gets the share of rugs.
-    """
-    rugs, others = float(weight[rug].sum()), float(weight[~rug].sum())
-    target = np.where(rug, (rugs + 1) / (rugs + 2), 1 / (others + 2))
-    share = (rugs + 1) / (rugs + others + 2)
-    base = math.log(share / (1 - share))
-
-    def loss(found: Floats) -> float:
-        z = found[0] * margin + found[1]
-        return float(np.sum(weight * (np.logaddexp(0.0, z) - target * z)))
-
-    found = np.array([0.0, base])
-    for _ in range(_NEWTON_STEPS):
-        p = _curve(margin, found[0], found[1])
-        error, spread = weight * (p - target), weight * p * (1 - p)
-        gradient = np.array([np.sum(error * margin), np.sum(error)])
-        cross = np.sum(spread * margin)
-        hessian = np.array([[np.sum(spread * margin**2), cross], [cross, np.sum(spread)]])
-        step = np.linalg.solve(hessian + _CONVERGED * np.eye(2), gradient)
-        size = 1.0
-        while loss(found - size * step) > loss(found) and size > _CONVERGED:
-            size /= 2
-        found = found - size * step
-        if np.abs(size * step).max() < _CONVERGED:
-            break
-    return (float(found[0]), float(found[1])) if found[0] > 0 else (0.0, base)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import psycopg
+
 from trade_pipeline.core.clock import MarketClock
 from trade_pipeline.core.errors import BadConfig, NaiveDatetime
 from trade_pipeline.core.ids import micros, session_id
@@ -24,6 +26,7 @@ from trade_pipeline.core.store.database import Database, loss_reported
 
 if TYPE_CHECKING:
     from trade_pipeline.core.features.rug_risk import RugRisk
+    from trade_pipeline.core.strategy.model import TradeModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,7 @@ def run_backtest(
     """
     rug_risk = rug_risk_of(artifacts, config)
     with loss_reported(), database.connect() as connection:
+        model = model_of(connection, artifacts, config, feed.kind)
         params = record_artifact(
             connection, artifacts, config.canonical(), media_type="application/json"
         )
@@ -124,6 +128,7 @@ def run_backtest(
                 clock=MarketClock(micros(start)),
                 journal=journal,
                 rug_risk=rug_risk,
+                model=model,
                 progress=progress,
             ).run()
         seconds = time.perf_counter() - started
@@ -162,6 +167,33 @@ def rug_risk_of(artifacts: ArtifactStore, config: TradingConfig) -> RugRisk | No
             f"rug_risk_model={config.rug_risk_model!r}: no such artifact; learn one first "
             "(asset rug_risk_model)"
         ) from None
+
+
+def model_of(
+    connection: psycopg.Connection, artifacts: ArtifactStore, config: TradingConfig, market: str
+) -> TradeModel | None:
+    """The model that settings name to decide on a kind of market.
+
+    Raises:
+        BadConfig: no such model is registered, or it was learned on another kind of market.
+        ArtifactDamaged: its file was changed.
+    """
+    if config.model is None:
+        return None
+    from trade_pipeline.core.strategy.model import TradeModel
+
+    row = connection.execute(
+        "SELECT artifact FROM trade.models WHERE model_version = %s", (config.model,)
+    ).fetchone()
+    if row is None:
+        raise BadConfig(f"model={config.model!r}: no such model is registered; train one first")
+    model = TradeModel.from_bytes(artifacts.get(row[0]))
+    if model.market != market:
+        raise BadConfig(
+            f"model={config.model!r}: was learned on {model.market!r}, and decides nowhere else "
+            f"(this session: {market!r})"
+        )
+    return model
 
 
 def peak_memory_mb() -> float:

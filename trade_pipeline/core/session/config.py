@@ -19,8 +19,8 @@ BAR_MARKETS = ("spot-1h",)
 
 
 class TradingConfig(BaseModel):
-    """The settings of the strategy, of both kinds of venue, of the simulated market, and the rug
-    model that its features use.
+    """The settings of the strategy, of both kinds of venue and of the simulated market, the rug
+    model that the features use, and the model that decides.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,6 +33,11 @@ class TradingConfig(BaseModel):
         None,
         pattern="^sha256:[0-9a-f]{64}$",
         description="address of the model of the rug probability; unset: it is unknown",
+    )
+    model: str | None = Field(
+        None,
+        pattern="^sha256:[0-9a-f]{64}$",
+        description="version of the registered model that decides; unset: the heuristic",
     )
 
     @classmethod

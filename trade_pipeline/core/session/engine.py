@@ -44,6 +44,7 @@ from trade_pipeline.core.strategy.universe import FILTERS, VOLUME, universe_code
 
 if TYPE_CHECKING:
     from trade_pipeline.core.features.rug_risk import RugRisk
+    from trade_pipeline.core.strategy.model import TradeModel
 
 # Events that are looked at together; whoever watches hears of the session after as many.
 PART_ROWS = 16_384
@@ -77,6 +78,7 @@ class TradingSession:
         session: its record; the id, range and params come from it.
         journal: where the records go.
         rug_risk: the model of the rug probability; None: the probability is unknown.
+        model: the model that decides, ``config.model``; None: the heuristic.
         progress: called with (events so far, market time in microseconds) now and then.
     """
 
@@ -90,6 +92,7 @@ class TradingSession:
         clock: Clock,
         journal: Journal,
         rug_risk: RugRisk | None = None,
+        model: TradeModel | None = None,
         progress: Progress | None = None,
     ) -> None:
         assert session.range_start is not None
@@ -99,6 +102,10 @@ class TradingSession:
         self._params_ptr = session.params_ptr
         self._start, self._end = micros(session.range_start), micros(session.range_end)
         self._config = config.strategy
+        self._model_version = config.model or HEURISTIC_VERSION
+        self._entry_confidence = (
+            config.strategy.signal.min_confidence if model is None else model.entry_confidence
+        )
         self._interval = config.interval(session.market)
         self._feed = feed
         self._venue = venue
@@ -106,7 +113,7 @@ class TradingSession:
         self._journal = journal
         self._progress = progress
         self._history = MarketHistory(len(feed.instruments))
-        self._evaluator = evaluator(config.strategy, feed, self._history, venue, rug_risk)
+        self._evaluator = evaluator(config.strategy, feed, self._history, venue, rug_risk, model)
         self._own = self._own_newest = OwnRecords()
         self._own_counts: tuple[int, ...] = ()
         self._own_known: dict[str, Floats] = {}
@@ -245,7 +252,7 @@ class TradingSession:
         token, at = int(evaluations.token[row]), int(evaluations.at[row])
         config, trading, state = self._config, self._trading, self._state(token)
         snapshot = self._evaluator.snapshot(evaluations, row, state)
-        confidence = evaluations.confidence(row)
+        confidence = float(evaluations.confidence[row])
         vector = evaluations.vector(row, self._own_columns(at))
         account = trading.account(at)
         decision = decide(
@@ -253,6 +260,7 @@ class TradingSession:
             snapshot,
             confidence,
             account,
+            entry_confidence=self._entry_confidence,
             position_open=token in trading.book.positions,
             protection=trading.protections.refusal(at, token, account.equity_usd),
             impact_capacity_usd=self._venue.impact_capacity_usd(state, config.sizing.max_impact),
@@ -268,7 +276,7 @@ class TradingSession:
                 decision_no=self._decisions,
                 instrument=instrument,
                 decided_at=moment_of(at),
-                model_version=HEURISTIC_VERSION,
+                model_version=self._model_version,
                 confidence=confidence,
                 params_ptr=self._params_ptr,
                 created_by=CREATED_BY,
@@ -276,6 +284,7 @@ class TradingSession:
                 reason=decision.reason,
                 stake_usd=decision.stake_usd,
                 feature_hash=features.vector_hash,
+                contributions=evaluations.told(row),
             )
         )
         self.append(snapshot.document(uuid, f"{verb}: {decision.reason}"))
@@ -335,6 +344,7 @@ def evaluator(
     history: MarketHistory,
     venue: Venue,
     rug_risk: RugRisk | None = None,
+    model: TradeModel | None = None,
 ) -> Evaluator:
     """The evaluator of a market, whose costs are those of a full stake at a venue."""
     sizing = config.sizing
@@ -345,4 +355,5 @@ def evaluator(
         history,
         lambda known: venue.expected_costs(full_stake, sizing.max_impact, known),
         rug_risk,
+        model,
     )

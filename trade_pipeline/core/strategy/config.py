@@ -37,7 +37,9 @@ class SignalConfig(_Settings):
     """What makes a candidate worth a trade."""
 
     max_rug_risk: float = Field(0.6, ge=0, le=1, description="highest combined rug-pull risk")
-    min_confidence: float = Field(0.55, ge=0, le=1, description="lowest confidence")
+    min_confidence: float = Field(
+        0.55, ge=0, le=1, description="lowest confidence of the heuristic"
+    )
     min_move_24h: float = Field(
         0.05, ge=0, description="smallest absolute price move of 24 h, as a fraction"
     )

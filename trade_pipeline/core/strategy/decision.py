@@ -29,6 +29,7 @@ def decide(
     confidence: float,
     account: Account,
     *,
+    entry_confidence: float,
     position_open: bool,
     protection: str | None,
     impact_capacity_usd: float | None,
@@ -36,6 +37,7 @@ def decide(
     """Decide about a token that passed the universe filter.
 
     Args:
+        entry_confidence: of the deciding model: lower ones are skipped.
         position_open: the token has a position or an order already.
         protection: why the protections refuse entries now, or None.
         impact_capacity_usd: see `position_size`.
@@ -49,7 +51,7 @@ def decide(
     # An unknown move is NaN, which is below nothing.
     if abs(move) < signal.min_move_24h:
         return Decision(False, "low_volatility")
-    if confidence < signal.min_confidence:
+    if confidence < entry_confidence:
         return Decision(False, "low_confidence")
     if protection is not None:
         return Decision(False, protection)
@@ -59,7 +61,7 @@ def decide(
         config.sizing,
         account,
         confidence=confidence,
-        min_confidence=signal.min_confidence,
+        min_confidence=entry_confidence,
         volatility=known(snapshot.known["volatility_24h"]),
         impact_capacity_usd=impact_capacity_usd,
     )

@@ -22,6 +22,10 @@ from trade_pipeline.core.strategy.config import StrategyConfig
 
 if TYPE_CHECKING:
     from trade_pipeline.core.features.rug_risk import RugRisk
+    from trade_pipeline.core.strategy.model import TradeModel
+
+# Features that are named as the reasons of a decision.
+CONTRIBUTIONS = 8
 
 # What an entry would cost, by the venue: see `Venue.expected_costs`.
 Costs = Callable[[Mapping[str, Floats]], Mapping[str, Floats]]
@@ -35,6 +39,8 @@ class Evaluations:
         known_at: of the newest event behind each.
         columns: the research and all features that do not depend on the account.
         vectors: the features; those of the strategy's own records are still NaN.
+        confidence: of the deciding model, 0..1.
+        inputs, contributions: see `TradeModel.contributions`.
     """
 
     token: npt.NDArray[np.int32]
@@ -43,10 +49,21 @@ class Evaluations:
     columns: Mapping[str, Floats]
     facts: Mapping[str, Floats]
     vectors: Floats
+    confidence: Floats
+    inputs: tuple[str, ...] = ()
+    contributions: tuple[Floats, Floats] | None = None
 
-    def confidence(self, row: int) -> float:
-        """The heuristic's confidence."""
-        return float(self.columns["heuristic_confidence"][row])
+    def told(self, row: int) -> dict[str, float] | None:
+        """What moved the model's confidence most, in log odds: `CONTRIBUTIONS` features, the rest
+        together and the base; None where the heuristic decides.
+        """
+        if self.contributions is None:
+            return None
+        base, values = self.contributions[0][row], self.contributions[1][row]
+        order = np.argsort(-np.abs(values), kind="stable")
+        told = {self.inputs[n]: float(values[n]) for n in order[:CONTRIBUTIONS].tolist()}
+        rest = sum(values[order[CONTRIBUTIONS:]].tolist())
+        return told | {"(other features)": rest, "(base)": float(base)}
 
     def vector(self, row: int, own: Mapping[str, Floats], own_row: int = 0) -> Floats:
         """A row's features, those of the strategy's own records put in."""
@@ -65,6 +82,7 @@ class Evaluator:
     Args:
         costs: what the venue expects an entry to cost.
         rug_risk: the model of the rug probability; None: the probability is unknown.
+        model: the model that decides; None: the heuristic.
     """
 
     def __init__(
@@ -74,11 +92,13 @@ class Evaluator:
         history: MarketHistory,
         costs: Costs,
         rug_risk: RugRisk | None = None,
+        model: TradeModel | None = None,
     ) -> None:
         self._config = config
         self._feed = feed
         self._costs = costs
         self._rug_risk = rug_risk
+        self._model = model
         self._researcher = Researcher(feed, history)
 
     def windows(self, token: npt.NDArray[np.int32], at: Ints) -> EventWindows:
@@ -104,8 +124,23 @@ class Evaluator:
             columns["rug_probability"] = probability
             vectors[:, _INDEX["rug_probability"]] = probability
         return Evaluations(
-            windows.token, windows.at, windows.newest_known_at(), columns, facts, vectors
+            windows.token,
+            windows.at,
+            windows.newest_known_at(),
+            columns,
+            facts,
+            vectors,
+            *self._judge(columns, vectors),
         )
+
+    def _judge(
+        self, columns: Mapping[str, Floats], vectors: Floats
+    ) -> tuple[Floats, tuple[str, ...], tuple[Floats, Floats] | None]:
+        if self._model is None:
+            return columns["heuristic_confidence"], (), None
+        inputs = self._model.inputs
+        known = np.ascontiguousarray(vectors[:, [_INDEX[name] for name in inputs]])
+        return self._model.predict(known).confidence, inputs, self._model.contributions(known)
 
     def snapshot(self, evaluations: Evaluations, row: int, state: TokenState) -> Snapshot:
         """The research of one row."""

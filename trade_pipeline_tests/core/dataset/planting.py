@@ -12,7 +12,7 @@ import pandas as pd
 
 from trade_pipeline.core.dataset.leaks.guard import Guard
 from trade_pipeline.core.dataset.leaks.suite import Prepared, Splits, run_guards
-from trade_pipeline.core.dataset.preparation import Preparation
+from trade_pipeline.core.features.preparation import Preparation
 from trade_pipeline.core.market.event import Floats
 from trade_pipeline_tests.core.dataset.made_market import DELAY, Feature
 from trade_pipeline_tests.core.dataset.planted import Planted

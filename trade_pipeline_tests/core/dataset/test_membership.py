@@ -17,8 +17,8 @@ from trade_pipeline.core.dataset.membership import (
     read_dataset,
     record_dataset,
 )
-from trade_pipeline.core.dataset.preparation import Preparation
 from trade_pipeline.core.errors import BadConfig, RecordConflict, UnknownTrade
+from trade_pipeline.core.features.preparation import Preparation
 from trade_pipeline.core.ledger.append import append_now
 from trade_pipeline.core.ledger.chain import Chain
 from trade_pipeline.core.store.database import Database

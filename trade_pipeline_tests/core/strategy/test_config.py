@@ -122,7 +122,7 @@ def test_every_setting_changes_the_address(path: str) -> None:
             other[f"simulator.{partner}"] = DEFAULTS[f"simulator.{partner}"] - 0.01
     elif isinstance(default, int):
         other = {path: default + 1}
-    elif path == "rug_risk_model":
+    elif path in ("rug_risk_model", "model"):
         other = {path: "sha256:" + "0" * 64}
     else:
         other = {path: default * 1.1 if default else 0.1}

@@ -51,6 +51,7 @@ def decision(**changes: Any) -> Decision:
         "snapshot": snapshot(),
         "confidence": 0.8,
         "account": ACCOUNT,
+        "entry_confidence": 0.55,
         "position_open": False,
         "protection": None,
         "impact_capacity_usd": None,

@@ -14,8 +14,8 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from trade_pipeline.core.dataset.preparation import Preparation, select_features, selection_scores
 from trade_pipeline.core.errors import BadConfig
+from trade_pipeline.core.features.preparation import Preparation, select_features, selection_scores
 from trade_pipeline_tests.core.dataset.frames import FEATURES, trade_frame
 
 TRAIN, REST = trade_frame(300, seed=1), trade_frame(100, seed=2)

@@ -132,12 +132,18 @@ class Preparation:
         absent = [name for name in self.features if name not in frame.columns]
         if absent:
             raise BadConfig(f"feature {absent[0]!r}: the preparation needs it, the rows lack it")
-        values = _matrix(frame, self.features)
+        prepared = self.matrix(_matrix(frame, self.features))
+        return pd.DataFrame(prepared, index=frame.index, columns=list(self.columns))
+
+    def matrix(self, values: Floats) -> Floats:
+        """The `columns` of rows whose values are those of `features`, in order."""
         missing = np.isnan(values)
         filled = np.where(missing, np.array(self.medians), values)
         flags = missing[:, [self.features.index(name) for name in self.indicators]]
-        prepared = (np.hstack((filled, flags)) - np.array(self.means)) / np.array(self.scales)
-        return pd.DataFrame(prepared, index=frame.index, columns=list(self.columns))
+        prepared: Floats = (np.hstack((filled, flags)) - np.array(self.means)) / np.array(
+            self.scales
+        )
+        return prepared
 
     def to_dict(self) -> dict[str, Any]:
         """The state as plain data for JSON, which keeps every bit of the numbers."""
