@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     )
     from trade_pipeline.core.scanner import HighVolatilityLowCapStrategy
     from trade_pipeline.core.tracking import TradeTrackingSystem
+    from trade_pipeline.core.training.pipeline import SafeMLPipeline
 
 __all__ = [
     "ExecutionRecord",
     "FeatureEngineer",
     "HighVolatilityLowCapStrategy",
     "ResearchDocument",
+    "SafeMLPipeline",
     "TerminationReason",
     "TradeCandidate",
     "TradeOutcome",
@@ -35,6 +37,7 @@ __all__ = [
 _HOMES = {
     "FeatureEngineer": "trade_pipeline.core.dataset.engineer",
     "HighVolatilityLowCapStrategy": "trade_pipeline.core.scanner",
+    "SafeMLPipeline": "trade_pipeline.core.training.pipeline",
     "TradeTrackingSystem": "trade_pipeline.core.tracking",
 }
 

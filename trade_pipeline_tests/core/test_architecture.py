@@ -22,6 +22,7 @@ FLOW = (
     "session",
     "outcome",
     "dataset",
+    "training",
     "report",
     "tracking",
     "scanner",

@@ -19,6 +19,7 @@ from psycopg import sql
 from trade_pipeline.core.canonical import sha256
 from trade_pipeline.core.ids import uuid7_floor
 from trade_pipeline.core.ledger.append import append_now, read_chain
+from trade_pipeline.core.ledger.bulk import append_bulk
 from trade_pipeline.core.ledger.chain import Chain
 from trade_pipeline.core.ledger.experiments import link_experiment
 from trade_pipeline.core.records import Scan, SessionEnd
@@ -96,13 +97,30 @@ def fill(connection: psycopg.Connection) -> None:
     raw_insert(connection, "artifact_aliases", alias=CHAIN, address=artifact)
     insert(connection, "feature_rows", 90, uuid=trade.uuid, feature_set="f", known_at=START,
            vector_hash=VECTOR)  # fmt: skip
-    insert(connection, "datasets", 91, dataset_version="d", name="d", market="m", feature_set="f")
-    raw_insert(connection, "dataset_members", dataset_version="d", uuid=trade.uuid, split="train")
-    insert(connection, "dataset_guards", 96, dataset_version="d", evaluation=0, guard="g",
-           passed=True)  # fmt: skip
+    insert(connection, "datasets", 91, dataset_version="d", name="d", market="m", kind="k",
+           feature_set="f")  # fmt: skip
+    # A deployed model needs a dataset of enough size.
+    append_bulk(connection, "members", [samples.candidate(n, CHAIN) for n in range(1, 1000)])
+    connection.execute("INSERT INTO trade.dataset_members SELECT 'd', uuid, 'train' "
+                       "FROM trade.candidates WHERE session_id = %s", (CHAIN,))  # fmt: skip
+    required = connection.execute("SELECT kind, name FROM trade.required_verdicts").fetchall()
+    for guard in (name for kind, name in required if kind == "guard"):
+        insert(connection, "dataset_guards", 96, dataset_version="d", evaluation=0, guard=guard,
+               passed=True)  # fmt: skip
     for number, version in enumerate(("v1", "v2")):
         insert(connection, "models", 92 + number, model_version=version, name="n", market="m",
-               dataset_version="d", artifact=artifact)  # fmt: skip
+               kind="k", feature_set="f", dataset_version="d", artifact=artifact)  # fmt: skip
+        held_out = START + timedelta(days=number)
+        insert(connection, "holdout_windows", 96, model_version=version, market="m",
+               first_at=held_out, last_at=held_out)  # fmt: skip
+        with connection.transaction():
+            insert(connection, "model_evaluations", 96, model_version=version, evaluation=0,
+                   passed=True, evaluated_at=START)  # fmt: skip
+            for gate in (name for kind, name in required if kind == "gate"):
+                insert(connection, "gate_verdicts", 96, model_version=version, evaluation=0,
+                       gate=gate, passed=True)  # fmt: skip
+        insert(connection, "eligible_models", 96, model_version=version, evaluation=0,
+               passed=True)  # fmt: skip
     for number, verdict in enumerate(("promote", "extend", "rollback", "expired")):
         insert(connection, "canary_evaluations", 94 + number, evaluation_id=verdict,
                model_version="v1", evaluated_at=START, decision=verdict)  # fmt: skip

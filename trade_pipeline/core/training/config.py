@@ -1,0 +1,38 @@
+"""Every setting of a training; the model's record holds them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from trade_pipeline.core.errors import bad_config
+
+
+class TrainingConfig(BaseModel):
+    """How a model is searched and fitted.  What it must show is in `GateConfig`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: str = Field(
+        "trade-model", pattern=r"^[a-z0-9][a-z0-9_-]*$", description="what people call the model"
+    )
+    seed: int = Field(7, ge=0, description="of the search and of the trees")
+    trials: int = Field(10, ge=2, description="hyper-parameter settings that are tried")
+    folds: int = Field(4, ge=3, description="of the purged cross-validation inside training")
+    embargo_hours: float = Field(48, ge=0, description="after a fold's last label")
+    recency_half_life_days: float = Field(
+        180, gt=0, description="a decision that is older by this weighs half"
+    )
+
+    @classmethod
+    def parse(cls, given: dict[str, Any]) -> TrainingConfig:
+        """Settings from plain data.
+
+        Raises:
+            BadConfig: a field that does not exist or an impossible value, each named.
+        """
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            raise bad_config("training", error) from None

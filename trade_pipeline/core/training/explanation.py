@@ -1,0 +1,140 @@
+"""Why a model decides as it does: which inputs move its confidence, alone and in pairs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trade_pipeline.core.dataset.rows import read_rows
+from trade_pipeline.core.dataset.split import cross_validation_splits
+from trade_pipeline.core.features.preparation import MISSING_SUFFIX
+from trade_pipeline.core.market.event import Floats
+from trade_pipeline.core.store.store import Store
+from trade_pipeline.core.strategy.model import TradeModel
+from trade_pipeline.core.training.config import TrainingConfig
+from trade_pipeline.core.training.evaluate import importances
+from trade_pipeline.core.training.register import load_model
+from trade_pipeline.core.training.registry import read_model
+from trade_pipeline.core.training.search import TrainingRows, fit, rank_correlation
+from trade_pipeline.core.training.train import training_rows
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from sklearn.pipeline import Pipeline
+
+# Rows of a fold whose interactions are looked at, and pairs that a fold may name.
+_ROWS, _PAIRS = 200, 15
+
+
+@dataclass(frozen=True, slots=True)
+class Influence:
+    """One input of a model.
+
+    Attributes:
+        share: of the mean absolute contribution to the log odds of a profit.
+        direction: rank correlation of the input with its contribution, -1..1: above zero, more of
+            it raises the confidence.
+    """
+
+    feature: str
+    share: float
+    direction: float
+
+
+@dataclass(frozen=True, slots=True)
+class Interaction:
+    """Two inputs that matter together: a hypothesis, to be tested on later data.
+
+    Attributes:
+        strength: mean absolute interaction in log odds, over the folds that name it.
+        folds: share of the folds of cross-validation whose models name the pair among their
+            strongest.
+    """
+
+    first: str
+    second: str
+    strength: float
+    folds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What moves a model, the strongest first."""
+
+    model: str
+    influences: Sequence[Influence]
+    interactions: Sequence[Interaction]
+
+
+def explain_model(store: Store, model: str) -> Explanation:
+    """Exact Shapley values of the trees on the validation split, and interactions fold by fold.
+
+    Interactions (Lundberg et al. 2020) are those of one model per fold, fitted as in the search.
+
+    Args:
+        model: its version or its short name.
+
+    Raises:
+        BadConfig: no such model.
+        ArtifactDamaged: the model's file was changed.
+    """
+    with store.database.connect("trade_reader") as connection:
+        record = read_model(connection, model)
+        dataset = read_rows(connection, record.dataset_version)
+    config = TrainingConfig.parse(dict(record.config["training"]))
+    rows = training_rows(dataset.split("train"), dataset.rows.attrs["features"], config)
+    found: dict[tuple[str, str], list[float]] = {}
+    folds = cross_validation_splits(rows.frame, config.folds, embargo_hours=config.embargo_hours)
+    for learn, held_out in folds:
+        fitted = fit("classifier", rows.take(learn), record.params, config.seed)
+        for pair, strength in _interactions(fitted, rows.take(held_out)).items():
+            found.setdefault(pair, []).append(strength)
+    interactions = [
+        Interaction(*pair, strength=float(np.mean(seen)), folds=len(seen) / len(folds))
+        for pair, seen in found.items()
+    ]
+    return Explanation(
+        model=record.short_name,
+        influences=influences(load_model(store, record), dataset.split("validation")),
+        interactions=sorted(interactions, key=lambda one: (-one.folds, -one.strength)),
+    )
+
+
+def influences(model: TradeModel, frame: pd.DataFrame) -> list[Influence]:
+    """How much each input moves the confidence over some rows, the strongest first."""
+    values = frame[list(model.inputs)].to_numpy(np.float64)
+    _, contributions = model.contributions(values)
+    return [
+        Influence(name, share, _direction(values[:, column], contributions[:, column]))
+        for name, share in importances(model, frame).items()
+        for column in [model.inputs.index(name)]
+    ]
+
+
+def _direction(values: Floats, contributions: Floats) -> float:
+    known = ~np.isnan(values)
+    return rank_correlation(values[known], contributions[known]) if known.any() else 0.0
+
+
+def _interactions(fitted: Pipeline, rows: TrainingRows) -> dict[tuple[str, str], float]:
+    """The strongest pairs of a fold's model, on rows that it did not learn from."""
+    import xgboost as xgb
+
+    preparation = fitted["prepare"].preparation_
+    frame = rows.frame.iloc[:: max(1, len(rows.frame) // _ROWS)][list(rows.inputs)]
+    matrix = xgb.DMatrix(fitted["prepare"].transform(frame), nthread=1)
+    values = fitted["trees"].get_booster().predict(matrix, pred_interactions=True)
+    strength = np.abs(values[:, :-1, :-1]).mean(axis=0)
+    # An indicator of a missing value counts for its feature.
+    names = [name.removesuffix(MISSING_SUFFIX) for name in preparation.columns]
+    pairs: Counter[tuple[str, str]] = Counter()
+    for one, other in zip(*np.triu_indices(len(names), 1), strict=True):
+        first, second = sorted((names[one], names[other]))
+        if first != second:
+            # Each of the two directions holds half of the interaction.
+            pairs[first, second] += 2.0 * float(strength[one, other])  # type: ignore[assignment]
+    return {pair: value for pair, value in pairs.most_common(_PAIRS) if value > 0}

@@ -1,0 +1,45 @@
+"""From a confidence to a stake: what a model would do with a candidate, slots and cash aside."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trade_pipeline.core.market.event import Floats
+from trade_pipeline.core.strategy.config import SignalConfig
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def stakes(
+    confidence: Floats, entry_confidence: float, frame: pd.DataFrame, signal: SignalConfig
+) -> Floats:
+    """Stakes as a share of the full one, 0 for a candidate that is not entered.
+
+    The rules are those of `decide` and `position_size`: the filters of rug risk and move hold for
+    every model; half the stake at the entry's confidence, all of it at 1.
+    """
+    span = 1.0 - entry_confidence
+    certainty = (confidence - entry_confidence) / span if span > 0 else np.ones(len(confidence))
+    risk = frame["rug_risk"].to_numpy(np.float64)
+    move = np.abs(frame["return_24h"].to_numpy(np.float64))
+    # What is unknown is NaN, which is neither above nor below anything.
+    refused = (risk > signal.max_rug_risk) | (move < signal.min_move_24h)
+    entered = (confidence >= entry_confidence) & ~refused
+    return np.where(entered, 0.5 + 0.5 * np.clip(certainty, 0.0, 1.0), 0.0)
+
+
+def break_even_confidence(returns: Floats, weights: Floats) -> float:
+    """The probability of a profit at which the mean gain of winners pays for that of the losers.
+
+    Raises:
+        ValueError: there are no winners, or no losers.
+    """
+    won = returns > 0
+    if won.all() or not won.any():
+        raise ValueError("returns: winners and losers are needed")
+    gain = float(np.average(returns[won], weights=weights[won]))
+    loss = -float(np.average(returns[~won], weights=weights[~won]))
+    return loss / (gain + loss)

@@ -1,0 +1,182 @@
+"""The search for hyper-parameters, inside purged cross-validation of the training rows alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trade_pipeline.core.dataset.split import cross_validation_splits
+from trade_pipeline.core.market.event import Floats, Ints
+from trade_pipeline.core.training.config import TrainingConfig
+from trade_pipeline.core.training.evidence import Fold
+
+if TYPE_CHECKING:
+    import optuna
+    import pandas as pd
+    from sklearn.pipeline import Pipeline
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRows:
+    """The rows that a model learns from, in order of time.
+
+    Attributes:
+        frame: labelled decisions (see `labels.labelled_decisions`).
+        inputs: the features that may be read.
+        weights: of the rows, by overlap and recency.
+    """
+
+    frame: pd.DataFrame
+    inputs: Sequence[str]
+    weights: Floats
+
+    @property
+    def returns(self) -> Floats:
+        values: Floats = self.frame["target_return"].to_numpy(np.float64)
+        return values
+
+    def take(self, rows: Ints) -> TrainingRows:
+        """Some of them."""
+        return TrainingRows(self.frame.iloc[rows], self.inputs, self.weights[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One setting of the hyper-parameters.
+
+    Attributes:
+        score: mean rank correlation of the folds.
+        predicted: the return of every training row, by a model that did not see its fold.
+    """
+
+    params: Mapping[str, Any]
+    score: float
+    folds: Sequence[Fold]
+    predicted: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """The trials in their order, and the folds that judged them."""
+
+    trials: Sequence[Trial]
+    folds: Sequence[tuple[Ints, Ints]]
+
+    @property
+    def chosen(self) -> int:
+        """Number of the trial with the highest score."""
+        return int(np.argmax([trial.score for trial in self.trials]))
+
+
+def search(rows: TrainingRows, config: TrainingConfig, progress: Progress | None = None) -> Search:
+    """Try ``config.trials`` settings (tree-structured Parzen estimator, Bergstra et al. 2011).
+
+    Selection, imputation and scaling are fitted anew in each fold.
+
+    Args:
+        progress: called with (trials so far, all trials).
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    folds = cross_validation_splits(rows.frame, config.folds, embargo_hours=config.embargo_hours)
+    trials: list[Trial] = []
+
+    def objective(trial: optuna.Trial) -> float:
+        trials.append(_try(rows, folds, _suggest(trial), config.seed))
+        if progress is not None:
+            progress(len(trials), config.trials)
+        return trials[-1].score
+
+    study = optuna.create_study(
+        direction="maximize", sampler=optuna.samplers.TPESampler(seed=config.seed)
+    )
+    study.optimize(objective, n_trials=config.trials)
+    return Search(trials, folds)
+
+
+def pipeline(kind: str, params: Mapping[str, Any], seed: int) -> Pipeline:
+    """Selection, imputation, scaling and trees.
+
+    Args:
+        kind: ``regressor`` or ``classifier``.
+        params: ``max_features`` for the selection, the rest for the trees.
+    """
+    import xgboost as xgb
+    from sklearn.pipeline import Pipeline
+
+    from trade_pipeline.core.training.steps import Prepare
+
+    trees = {name: value for name, value in params.items() if name != "max_features"}
+    # One thread: sums of several may come in another order, and another model of it.
+    fixed = {"tree_method": "hist", "n_jobs": 1, "random_state": seed}
+    model = xgb.XGBRegressor if kind == "regressor" else xgb.XGBClassifier
+    if kind == "classifier":
+        # A row counts at most a quarter in a logistic leaf, and one in a leaf of squared errors.
+        trees["min_child_weight"] = trees["min_child_weight"] / 4
+    prepare = Prepare(params["max_features"])
+    return Pipeline([("prepare", prepare), ("trees", model(**fixed | trees))])
+
+
+def fit(kind: str, rows: TrainingRows, params: Mapping[str, Any], seed: int) -> Pipeline:
+    """A fitted `pipeline`: of the return, or of the profit.  Both select for the return."""
+    target = rows.returns if kind == "regressor" else rows.returns > 0
+    model = pipeline(kind, params, seed)
+    model.fit(
+        rows.frame[list(rows.inputs)],
+        target,
+        prepare__returns=rows.returns,
+        trees__sample_weight=rows.weights,
+    )
+    return model
+
+
+def rank_correlation(predicted: Floats, returns: Floats) -> float:
+    """Spearman's; 0 where one of them is constant: it ranks nothing."""
+    from scipy.stats import spearmanr
+
+    if np.ptp(predicted) == 0 or np.ptp(returns) == 0:
+        return 0.0
+    return float(spearmanr(predicted, returns).statistic)
+
+
+def _suggest(trial: optuna.Trial) -> dict[str, Any]:
+    return {
+        "max_features": trial.suggest_categorical("max_features", [10, 20, 35, 50]),
+        "n_estimators": trial.suggest_int("n_estimators", 40, 200, step=20),
+        "max_depth": trial.suggest_int("max_depth", 2, 5),
+        "learning_rate": trial.suggest_float("learning_rate", 0.02, 0.12, log=True),
+        "min_child_weight": trial.suggest_float("min_child_weight", 3, 100, log=True),
+        "subsample": trial.suggest_float("subsample", 0.5, 0.9),
+        "colsample_bytree": trial.suggest_float("colsample_bytree", 0.3, 0.9),
+        "reg_lambda": trial.suggest_float("reg_lambda", 1, 100, log=True),
+    }
+
+
+def _try(
+    rows: TrainingRows, folds: Sequence[tuple[Ints, Ints]], params: dict[str, Any], seed: int
+) -> Trial:
+    returns = rows.returns
+    predicted = np.full(len(returns), np.nan)
+    judged = []
+    for learn, held_out in folds:
+        known = rows.take(learn)
+        model = fit("regressor", known, params, seed)
+        frame = rows.frame.iloc[held_out][list(rows.inputs)]
+        predicted[held_out] = found = model.predict(frame).astype(np.float64)
+        truth = returns[held_out]
+        constant = float(np.average(known.returns, weights=known.weights))
+        judged.append(
+            Fold(
+                r2=1.0 - float(np.sum((truth - found) ** 2) / np.sum((truth - constant) ** 2)),
+                rank_correlation=rank_correlation(found, truth),
+                rows=len(held_out),
+            )
+        )
+    score = float(np.mean([fold.rank_correlation for fold in judged]))
+    return Trial(params, score, judged, predicted)
