@@ -10,10 +10,17 @@ from trade_pipeline.defs.contracts import (
 )
 from trade_pipeline.defs.datasets import dataset_guards, training_dataset
 from trade_pipeline.defs.features import rug_risk_model, trade_features
-from trade_pipeline.defs.jobs import backtest_job, learning_job
+from trade_pipeline.defs.jobs import backtest_job, learning_job, retraining_job, training_job
+from trade_pipeline.defs.models import (
+    candidate_model,
+    eligible_model,
+    model_evaluation,
+    model_gates,
+)
 from trade_pipeline.defs.outcomes import shadow_outcomes
 from trade_pipeline.defs.report import performance_report
 from trade_pipeline.defs.resources import TradeStore, no_progress
+from trade_pipeline.defs.retraining import retraining_schedule, retraining_sensor
 from trade_pipeline.defs.trades import backtest_session, market_events
 
 defs = dg.Definitions(
@@ -25,6 +32,9 @@ defs = dg.Definitions(
         rug_risk_model,
         trade_features,
         training_dataset,
+        candidate_model,
+        model_evaluation,
+        eligible_model,
     ],
     asset_checks=[
         record_integrity,
@@ -32,8 +42,11 @@ defs = dg.Definitions(
         learning_contracts,
         dataset_contracts,
         dataset_guards,
+        model_gates,
     ],
-    jobs=[backtest_job, learning_job],
+    jobs=[backtest_job, learning_job, training_job, retraining_job],
+    schedules=[retraining_schedule],
+    sensors=[retraining_sensor],
     resources={"store": TradeStore(), "progress": no_progress},
     executor=dg.in_process_executor,
 )

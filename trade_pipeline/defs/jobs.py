@@ -6,6 +6,7 @@ import dagster as dg
 
 from trade_pipeline.defs.datasets import training_dataset
 from trade_pipeline.defs.features import trade_features
+from trade_pipeline.defs.models import candidate_model, eligible_model, model_evaluation
 from trade_pipeline.defs.outcomes import shadow_outcomes
 from trade_pipeline.defs.report import performance_report
 from trade_pipeline.defs.trades import backtest_session
@@ -24,6 +25,24 @@ learning_job = dg.define_asset_job(
     "learning_job",
     selection=dg.AssetSelection.assets(shadow_outcomes, trade_features, training_dataset),
     description="Labels and feature table of the picked days' sessions, a dataset, its guards.",
+    tags={"dagster/max_retries": "0"},
+    executor_def=dg.in_process_executor,
+)
+
+training_job = dg.define_asset_job(
+    "training_job",
+    selection=dg.AssetSelection.assets(candidate_model, model_evaluation, eligible_model),
+    description="A model on the newest dataset, its gates, and its admission if all pass.",
+    tags={"dagster/max_retries": "0"},
+    executor_def=dg.in_process_executor,
+)
+
+retraining_job = dg.define_asset_job(
+    "retraining_job",
+    selection=dg.AssetSelection.assets(
+        training_dataset, candidate_model, model_evaluation, eligible_model
+    ),
+    description="A new dataset and its guards, then what training_job does.",
     tags={"dagster/max_retries": "0"},
     executor_def=dg.in_process_executor,
 )

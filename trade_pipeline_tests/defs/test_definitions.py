@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import dagster as dg
+from trade_pipeline.core.training.gates import GATES
 
 from trade_pipeline.core.dataset.guards import GUARDS
 from trade_pipeline.core.records import (
@@ -29,7 +30,8 @@ def test_the_definitions_load() -> None:
 def test_loading_imports_nothing_heavy_and_starts_no_server() -> None:
     code = (
         "import sys, json, trade_pipeline.definitions; "
-        "heavy = ['great_expectations', 'xgboost', 'sklearn', 'matplotlib', 'pandas', 'polars']; "
+        "heavy = ['great_expectations', 'xgboost', 'sklearn', 'matplotlib', 'pandas', 'polars', "
+        "'scipy', 'optuna']; "
         "print(json.dumps([name for name in heavy if name in sys.modules]))"
     )
     loaded = subprocess.run(
@@ -75,6 +77,9 @@ def test_the_assets_follow_the_flow_in_groups_with_owners_and_kinds() -> None:
             ["shadow_outcomes", "trade_features", "trade_outcomes"],
             owners,
         ),
+        "candidate_model": ("model", ["training_dataset"], owners),
+        "model_evaluation": ("model", ["candidate_model"], owners),
+        "eligible_model": ("model", ["model_evaluation"], owners),
     }
 
 
@@ -110,6 +115,7 @@ def test_every_check_blocks() -> None:
         ("trade_outcomes", "cash_adds_up"): True,
         ("trade_features", "vectors_equal_their_recomputation"): True,
         **{("training_dataset", guard): True for guard in GUARDS},
+        **{("model_evaluation", gate): True for gate in GATES},
         **{(asset, "contract"): True for asset in CONTRACTS},
     }
 
