@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import dagster as dg
-from trade_pipeline.core.training.gates import GATES
 
 from trade_pipeline.core.dataset.guards import GUARDS
 from trade_pipeline.core.records import (
@@ -19,6 +18,7 @@ from trade_pipeline.core.records import (
 from trade_pipeline.core.report.contracts import CONTRACTS
 from trade_pipeline.core.session.version import code_version
 from trade_pipeline.core.store.store import Store
+from trade_pipeline.core.training.gates import GATES
 from trade_pipeline.definitions import defs
 from trade_pipeline.defs.columns import column_schema
 
