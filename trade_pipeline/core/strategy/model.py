@@ -46,6 +46,8 @@ class TradeModel:
     Attributes:
         market: the kind of market that it was learned on; it decides on no other.
         preparation: what the trees are given: selected features, complete, on one scale.
+        base_return: mean return in training, to which the regressor's trees add what sets a
+            candidate apart from the others of its day.
         slope, offset: of Platt's curve, in the classifier's margin (log odds).
         entry_confidence: from which confidence on it enters: where the mean gain of winners pays
             for the mean loss of losers.
@@ -55,6 +57,7 @@ class TradeModel:
     preparation: Preparation
     regressor: xgb.Booster
     classifier: xgb.Booster
+    base_return: float
     slope: float
     offset: float
     entry_confidence: float
@@ -73,7 +76,8 @@ class TradeModel:
         prepared = self._prepared(features)
         margin = self.classifier.inplace_predict(prepared, predict_type="margin")
         return Prediction(
-            expected_return=self.regressor.inplace_predict(prepared).astype(np.float64),
+            expected_return=self.base_return
+            + self.regressor.inplace_predict(prepared).astype(np.float64),
             confidence=platt_probability(margin.astype(np.float64), self.slope, self.offset),
         )
 
@@ -109,6 +113,7 @@ class TradeModel:
                 "format": FORMAT,
                 "market": self.market,
                 "preparation": self.preparation.to_dict(),
+                "base_return": self.base_return,
                 "slope": self.slope,
                 "offset": self.offset,
                 "entry_confidence": self.entry_confidence,
@@ -135,7 +140,10 @@ class TradeModel:
                 preparation=Preparation.from_dict(content["preparation"]),
                 regressor=_booster(content["regressor"]),
                 classifier=_booster(content["classifier"]),
-                **{name: float(content[name]) for name in ("slope", "offset", "entry_confidence")},
+                **{
+                    name: float(content[name])
+                    for name in ("base_return", "slope", "offset", "entry_confidence")
+                },
             )
         except BadConfig:
             raise

@@ -36,7 +36,7 @@ class LinearBaseline:
         from sklearn.linear_model import LogisticRegression, Ridge
 
         preparation = Preparation.fit(
-            rows.frame, list(rows.inputs), rows.returns, min(MAX_FEATURES, len(rows.inputs))
+            rows.frame, list(rows.inputs), rows.adjusted, min(MAX_FEATURES, len(rows.inputs))
         )
         x = _bounded(preparation, rows.frame)
         return cls(

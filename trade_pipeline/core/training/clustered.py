@@ -39,7 +39,9 @@ def market_adjusted(returns: Floats, day: Ints) -> Floats:
     return adjusted
 
 
-def clustered(value: float, influence: Floats, day: Ints, token: Ints) -> Interval:
+def clustered(
+    value: float, influence: Floats, day: Ints, token: Ints, level: float = LEVEL
+) -> Interval:
     """The interval of an estimate.
 
     Args:
@@ -59,7 +61,7 @@ def clustered(value: float, influence: Floats, day: Ints, token: Ints) -> Interv
     from scipy.stats import t
 
     error = math.sqrt(variance * clusters / (clusters - 1)) * float(
-        t.ppf(0.5 + LEVEL / 2, clusters - 1)
+        t.ppf(0.5 + level / 2, clusters - 1)
     )
     return Interval(value, value - error, value + error)
 
@@ -74,7 +76,12 @@ def mean_interval(values: Floats, weights: Floats, day: Ints, token: Ints) -> In
 
 
 def difference_interval(
-    values: Floats, weights: Floats, others: Floats, day: Ints, token: Ints
+    values: Floats,
+    weights: Floats,
+    others: Floats,
+    day: Ints,
+    token: Ints,
+    level: float = LEVEL,
 ) -> Interval:
     """Difference of two weighted means of the same values."""
     totals = float(weights.sum()), float(others.sum())
@@ -83,7 +90,7 @@ def difference_interval(
     one = float(np.sum(weights * values) / totals[0])
     other = float(np.sum(others * values) / totals[1])
     influence = weights * (values - one) / totals[0] - others * (values - other) / totals[1]
-    return clustered(one - other, influence, day, token)
+    return clustered(one - other, influence, day, token, level)
 
 
 def r2_interval(

@@ -11,14 +11,13 @@ import numpy.typing as npt
 
 from trade_pipeline.core.dataset.rows import DatasetRows
 from trade_pipeline.core.dataset.weights import average_uniqueness, micros_of
-from trade_pipeline.core.market.event import DAY, Floats, Ints
+from trade_pipeline.core.market.event import Floats
 from trade_pipeline.core.strategy.config import SignalConfig
 from trade_pipeline.core.strategy.model import TradeModel
 from trade_pipeline.core.training.baselines import LinearBaseline
-from trade_pipeline.core.training.clustered import market_adjusted
 from trade_pipeline.core.training.evidence import Evidence, Fold, Scored
 from trade_pipeline.core.training.policy import stakes
-from trade_pipeline.core.training.search import Search, TrainingRows
+from trade_pipeline.core.training.search import Search, TrainingRows, utc_days
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -143,10 +142,8 @@ def daily_values(predicted: Floats, rows: TrainingRows) -> Floats:
     from scipy.stats import rankdata
 
     lean = (rankdata(predicted) - 0.5) / len(predicted) - 0.5
-    days = _days(rows.frame)
-    adjusted = market_adjusted(rows.returns, days)
-    _, day = np.unique(days, return_inverse=True)
-    found: Floats = np.bincount(day, lean * adjusted) / np.bincount(day)
+    _, day = np.unique(rows.days, return_inverse=True)
+    found: Floats = np.bincount(day, lean * rows.adjusted) / np.bincount(day)
     return found
 
 
@@ -168,7 +165,7 @@ def _scored(
     prediction = model.predict(_features(model, frame))
     heuristic = frame["heuristic_confidence"].to_numpy(np.float64)
     return Scored(
-        day=_days(frame),
+        day=utc_days(frame),
         token=frame.groupby(["market", "instrument"]).ngroup().to_numpy().astype(np.int64),
         regime=_regimes(_market_moves(frame), bounds),
         returns=frame["target_return"].to_numpy(np.float64),
@@ -195,11 +192,6 @@ def _scored(
 
 def _features(model: TradeModel, frame: pd.DataFrame) -> Floats:
     return np.ascontiguousarray(frame[list(model.inputs)].to_numpy(np.float64))
-
-
-def _days(frame: pd.DataFrame) -> Ints:
-    days: Ints = micros_of(frame["decided_at"]) // DAY
-    return days
 
 
 def _market_moves(frame: pd.DataFrame) -> Floats:

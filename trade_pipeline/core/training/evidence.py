@@ -45,7 +45,7 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """One fold of the purged cross-validation inside training."""
+    """One fold of the purged cross-validation inside training, on market-adjusted returns."""
 
     r2: float
     rank_correlation: float

@@ -92,7 +92,11 @@ def fresh_holdout(evidence: Evidence, config: GateConfig) -> GateResult:
 
 
 def calibration(evidence: Evidence, config: GateConfig) -> GateResult:
-    """On validation and holdout: what is promised happens as often, within what regimes allow."""
+    """On validation and holdout: what is promised happens as often, within what regimes allow.
+
+    How many profits there are changes with the market; that level is judged by its interval, and
+    the error by tenths of the confidence after it is taken off.
+    """
     verdict = Verdict("calibration")
     parts = (evidence.validation, evidence.holdout)
     confidence = np.concatenate([part.confidence for part in parts])
@@ -100,8 +104,10 @@ def calibration(evidence: Evidence, config: GateConfig) -> GateResult:
     day = np.concatenate([part.day for part in parts])
     token = np.concatenate([part.token for part in parts])
     groups = np.array_split(np.argsort(confidence, kind="stable"), _TENTHS)
+    level = float(np.mean(confidence - won))
     error = sum(
-        len(rows) * abs(float(confidence[rows].mean() - won[rows].mean())) for rows in groups
+        len(rows) * abs(float(confidence[rows].mean() - won[rows].mean()) - level)
+        for rows in groups
     ) / len(won)
     offset = mean_interval(confidence - won, np.ones(len(won)), day, token)
     ranks = rank_interval(confidence, won, day, token)

@@ -13,6 +13,8 @@ from trade_pipeline.core.training.verdict import GateResult, Verdict
 _TAIL = 0.05
 # A regime with less tells nothing.
 _MIN_REGIME_DAYS, _MIN_REGIME_ENTRIES = 5, 30
+# Three regimes are asked: harm by chance should stay rare in all of them together.
+_HARM_LEVEL = 0.99
 
 
 def improvement(evidence: Evidence, config: GateConfig) -> GateResult:
@@ -76,7 +78,12 @@ def no_harm(evidence: Evidence, config: GateConfig) -> GateResult:
             if not _tells(rows, stake, here):
                 continue
             found = difference_interval(
-                rows.returns[here], rows.stake[here], stake[here], rows.day[here], rows.token[here]
+                rows.returns[here],
+                rows.stake[here],
+                stake[here],
+                rows.day[here],
+                rows.token[here],
+                _HARM_LEVEL,
             )
             verdict.number(**{f"{regime}_against_{name}": found})
             verdict.require(

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trade_pipeline.core.dataset.split import cross_validation_splits
-from trade_pipeline.core.market.event import Floats, Ints
+from trade_pipeline.core.dataset.weights import micros_of
+from trade_pipeline.core.features.calibration import Bools
+from trade_pipeline.core.market.event import DAY, Floats, Ints
+from trade_pipeline.core.training.clustered import market_adjusted
 from trade_pipeline.core.training.config import TrainingConfig
 from trade_pipeline.core.training.evidence import Fold
 
@@ -39,6 +42,16 @@ class TrainingRows:
     def returns(self) -> Floats:
         values: Floats = self.frame["target_return"].to_numpy(np.float64)
         return values
+
+    @property
+    def days(self) -> Ints:
+        """UTC day number of each decision."""
+        return utc_days(self.frame)
+
+    @property
+    def adjusted(self) -> Floats:
+        """Returns less the mean of their day's rows."""
+        return market_adjusted(self.returns, self.days)
 
     def take(self, rows: Ints) -> TrainingRows:
         """Some of them."""
@@ -115,6 +128,8 @@ def pipeline(kind: str, params: Mapping[str, Any], seed: int) -> Pipeline:
     trees = {name: value for name, value in params.items() if name != "max_features"}
     # One thread: sums of several may come in another order, and another model of it.
     fixed = {"tree_method": "hist", "n_jobs": 1, "random_state": seed}
+    # What the trees add to is theirs to know: zero, in returns and in log odds.
+    fixed["base_score"] = 0.0 if kind == "regressor" else 0.5
     model = xgb.XGBRegressor if kind == "regressor" else xgb.XGBClassifier
     if kind == "classifier":
         # A row counts at most a quarter in a logistic leaf, and one in a leaf of squared errors.
@@ -124,16 +139,38 @@ def pipeline(kind: str, params: Mapping[str, Any], seed: int) -> Pipeline:
 
 
 def fit(kind: str, rows: TrainingRows, params: Mapping[str, Any], seed: int) -> Pipeline:
-    """A fitted `pipeline`: of the return, or of the profit.  Both select for the return."""
-    target = rows.returns if kind == "regressor" else rows.returns > 0
+    """A fitted `pipeline`: of the return, or of the profit.  Both select for the return.
+
+    The trees learn what sets the candidates of a day apart: the regressor from returns less the
+    day's mean, the classifier beside the day's own odds of a profit.  A few hundred days are too
+    few to learn which days are good, and would drown the rest.
+    """
+    trees = {"sample_weight": rows.weights}
+    if kind == "classifier":
+        trees["base_margin"] = day_odds(rows.returns > 0, rows.days)
     model = pipeline(kind, params, seed)
     model.fit(
         rows.frame[list(rows.inputs)],
-        target,
-        prepare__returns=rows.returns,
-        trees__sample_weight=rows.weights,
+        rows.adjusted if kind == "regressor" else rows.returns > 0,
+        prepare__returns=rows.adjusted,
+        **{f"trees__{name}": value for name, value in trees.items()},
     )
     return model
+
+
+def day_odds(won: Bools, day: Ints) -> Floats:
+    """The log odds of a profit on each row's day, with one winner and one loser added."""
+    _, group = np.unique(day, return_inverse=True)
+    winners = np.bincount(group, won) + 1.0
+    losers = np.bincount(group, ~won) + 1.0
+    odds: Floats = np.log(winners / losers)[group]
+    return odds
+
+
+def utc_days(frame: pd.DataFrame) -> Ints:
+    """UTC day number of each row's decision."""
+    days: Ints = micros_of(frame["decided_at"]) // DAY
+    return days
 
 
 def rank_correlation(predicted: Floats, returns: Floats) -> float:
@@ -161,19 +198,17 @@ def _suggest(trial: optuna.Trial) -> dict[str, Any]:
 def _try(
     rows: TrainingRows, folds: Sequence[tuple[Ints, Ints]], params: dict[str, Any], seed: int
 ) -> Trial:
-    returns = rows.returns
-    predicted = np.full(len(returns), np.nan)
+    predicted = np.full(len(rows.frame), np.nan)
     judged = []
     for learn, held_out in folds:
         known = rows.take(learn)
         model = fit("regressor", known, params, seed)
         frame = rows.frame.iloc[held_out][list(rows.inputs)]
         predicted[held_out] = found = model.predict(frame).astype(np.float64)
-        truth = returns[held_out]
-        constant = float(np.average(known.returns, weights=known.weights))
+        truth = rows.take(held_out).adjusted
         judged.append(
             Fold(
-                r2=1.0 - float(np.sum((truth - found) ** 2) / np.sum((truth - constant) ** 2)),
+                r2=1.0 - float(np.sum((truth - found) ** 2) / np.sum(truth**2)),
                 rank_correlation=rank_correlation(found, truth),
                 rows=len(held_out),
             )

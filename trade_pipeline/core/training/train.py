@@ -78,6 +78,7 @@ def train(
             preparation=regressor["prepare"].preparation_,
             regressor=regressor["trees"].get_booster(),
             classifier=classifier["trees"].get_booster(),
+            base_return=float(np.average(rows.returns, weights=rows.weights)),
             slope=slope,
             offset=offset,
             entry_confidence=break_even_confidence(rows.returns, rows.weights),
