@@ -1,5 +1,5 @@
 # make demo [UI=0] [DATA=folder of a recording], make test, make reliability,
-# make benchmark [DATA=folder with the recordings uniswap_v2 and rug_benchmarks]
+# make benchmark [DATA=folder with the recordings uniswap_v2, spot_1h and rug_benchmarks]
 PYTHON ?= python3
 BIN := .venv/bin
 UI ?= 1
@@ -32,6 +32,7 @@ benchmark: .venv/installed
 	$(BIN)/python benchmarks/features.py --feast
 	$(BIN)/python benchmarks/online.py
 	$(if $(DATA),$(BIN)/python benchmarks/rug.py --data "$(DATA)")
+	$(if $(DATA),$(BIN)/python benchmarks/gates.py --data "$(DATA)")
 
 lock:
 	$(LOCK) -o requirements.lock
