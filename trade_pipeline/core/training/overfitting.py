@@ -54,7 +54,7 @@ def overfitting_probability(trial_days: Floats) -> Overfitting:
         strict += below
         harmful += below and outside[best] <= 0
         count += 1
-    return Overfitting(strict / count, harmful / count)
+    return Overfitting(float(strict / count), float(harmful / count))
 
 
 def deflated_sharpe(values: Floats, trial_days: Floats, trials: int) -> float:
