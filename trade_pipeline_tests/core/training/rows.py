@@ -9,14 +9,18 @@ FEATURES = ("return_24h", "rug_risk", "heuristic_confidence", "volatility_24h", 
             "reference_return_24h")  # fmt: skip
 
 
-def labelled(rows: int = 1_200, seed: int = 0, signal: float = 1.0) -> pd.DataFrame:
-    """Four decisions a day about one of eight tokens; ``volatility_24h`` tells of the return.
+def labelled(
+    rows: int = 1_200, seed: int = 0, signal: float = 1.0, per_day: int = 4
+) -> pd.DataFrame:
+    """Some decisions a day about one of eight tokens; ``volatility_24h`` tells of the return.
 
     ``holders`` is unknown in one row of three.
     """
     draw = np.random.default_rng(seed)
     number = np.arange(rows)
-    decided = pd.Timestamp("2021-01-01", tz="UTC") + pd.to_timedelta(number * 6, unit="h")
+    decided = pd.Timestamp("2021-01-01", tz="UTC") + pd.to_timedelta(
+        number * 24 * 60 // per_day, unit="min"
+    )
     volatility = draw.normal(size=rows)
     frame = pd.DataFrame(
         {
