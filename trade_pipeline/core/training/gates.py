@@ -158,7 +158,7 @@ def leak_guards(evidence: Evidence, config: GateConfig) -> GateResult:
     verdict, guards = Verdict("leak_guards"), evidence.guards or {}
     verdict.number(guards=dict(guards))
     missing = [name for name in GUARDS if name not in guards]
-    failed = [name for name in GUARDS if guards.get(name) is False]
+    failed = [name for name in GUARDS if name in guards and guards[name] is not True]
     verdict.require(not missing, f"never asked: {', '.join(missing)} (run: features check)")
     verdict.require(not failed, f"failed: {', '.join(failed)}")
     return verdict.result()
@@ -189,6 +189,9 @@ def sanity(evidence: Evidence, config: GateConfig) -> GateResult:
     confidence = np.concatenate([evidence.validation.confidence, rows.confidence])
     verdict.require(
         bool((confidence >= 0).all() and (confidence <= 1).all()), "a confidence is outside 0..1"
+    )
+    verdict.require(
+        bool(np.isfinite(list(evidence.importance.values())).all()), "an importance is unknown"
     )
     verdict.require(
         share <= config.max_feature_share,

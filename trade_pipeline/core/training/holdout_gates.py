@@ -41,6 +41,9 @@ def improvement(evidence: Evidence, config: GateConfig) -> GateResult:
         )
     linear = difference_interval(adjusted, rows.stake, rows.linear_stake, rows.day, rows.token)
     verdict.number(against_linear=linear)
+    verdict.require(
+        bool(np.isfinite(rows.linear_stake).all()), "a stake of the linear model is unknown"
+    )
     # A linear model that enters nothing is no rival.
     if (rows.linear_stake > 0).sum() >= config.min_entries:
         verdict.require(

@@ -9,6 +9,7 @@ from itertools import combinations
 import numpy as np
 
 from trade_pipeline.core.market.event import Floats
+from trade_pipeline.core.training.clustered import LAG_DAYS
 
 BLOCKS = 10
 _EULER = 0.5772156649015329
@@ -38,10 +39,10 @@ def overfitting_probability(trial_days: Floats) -> Overfitting:
         trial_days: (days, trials) values.
 
     Returns:
-        NaN where there are fewer than two trials or two days a block.
+        NaN where there are fewer than two trials or two days a block, or a value is missing.
     """
     days, trials = trial_days.shape
-    if trials < 2 or days < 2 * BLOCKS:
+    if trials < 2 or days < 2 * BLOCKS or not np.isfinite(trial_days).all():
         return Overfitting(math.nan, math.nan)
     blocks = np.array_split(np.arange(days), BLOCKS)
     strict, harmful, count = 0, 0, 0
@@ -64,26 +65,38 @@ def deflated_sharpe(values: Floats, trial_days: Floats, trials: int) -> float:
     Sharpe ratios vary as those of ``trial_days`` do, and at least as those of series without skill.
 
     Returns:
-        0..1; NaN for a constant series.
+        0..1; NaN for a constant series, for fewer than two trials, or where a value is missing.
     """
     from scipy.stats import kurtosis, norm, skew
 
     length = len(values)
-    if length < 3 or values.std() == 0:
+    if length < 3 or trials < 2 or values.std() == 0 or not np.isfinite(trial_days).all():
         return math.nan
     ratio = float(values.mean() / values.std(ddof=1))
-    spread = float(np.var(_sharpe(trial_days), ddof=1)) if trial_days.shape[1] > 1 else 0.0
-    if trials > 1:
-        top = (1 - _EULER) * norm.ppf(1 - 1 / trials) + _EULER * norm.ppf(1 - 1 / (trials * math.e))
-        luck = math.sqrt(spread) * float(top)
-    else:
-        luck = 0.0
+    # Neighbouring days share labels that live two days: this many of them tell as much as one.
+    days_alike = max(1.0, _variance_ratio(values))
+    effective = (length - 1) / days_alike
+    # Trials that are nearly equal are still as many chances to be lucky as there were.
+    spread = max(float(np.var(_sharpe(trial_days), ddof=1)), 1.0 / effective)
+    top = (1 - _EULER) * norm.ppf(1 - 1 / trials) + _EULER * norm.ppf(1 - 1 / (trials * math.e))
+    luck = math.sqrt(spread) * max(0.0, float(top))
     shape = (
         1 - float(skew(values)) * ratio + float(kurtosis(values, fisher=False) - 1) / 4 * ratio**2
     )
     if shape <= 0:
         return math.nan
-    return float(norm.cdf((ratio - luck) * math.sqrt(length - 1) / math.sqrt(shape)))
+    return float(norm.cdf((ratio - luck) * math.sqrt(effective) / math.sqrt(shape)))
+
+
+def _variance_ratio(values: Floats) -> float:
+    """Variance of the mean against that of independent days (Newey and West, `LAG_DAYS`)."""
+    centred = values - values.mean()
+    variance = float(centred @ centred)
+    shared = sum(
+        2 * (1 - lag / (LAG_DAYS + 1)) * float(centred[lag:] @ centred[:-lag])
+        for lag in range(1, LAG_DAYS + 1)
+    )
+    return 1.0 + shared / variance
 
 
 def _sharpe(days: Floats) -> Floats:

@@ -119,8 +119,33 @@ def test_the_choice_among_noise_is_overfit_and_that_of_a_better_one_is_not() -> 
     assert overfitting_probability(better).harmful <= overfitting_probability(better).strict
 
 
+@pytest.mark.parametrize(
+    ("gate", "spoiled"),
+    [
+        ("sanity", {"importance": {"one": 0.4, "two": float("nan")}}),
+        ("leak_guards", {"guards": dict.fromkeys(GUARDS, True) | {GUARDS[0]: None}}),
+        ("overfitting", {"trial_days": np.where(np.arange(6) == 2, np.nan, good().trial_days)}),
+        ("improvement", holdout(linear_stake=np.full(ROWS, np.nan))),
+    ],
+)
+def test_what_is_unknown_is_refused_by_its_gate(gate: str, spoiled: dict[str, Any]) -> None:
+    assert gate in refused(good(**spoiled))
+
+
+@pytest.mark.parametrize("smoothed", [1, 3])
+def test_noise_has_no_deflated_sharpe_however_alike_trials_and_days_are(smoothed: int) -> None:
+    passed = 0
+    for seed in range(200):
+        draw = np.random.default_rng(seed)
+        kernel = np.ones(smoothed) / smoothed
+        one = np.convolve(draw.normal(size=150), kernel, "valid")
+        days = one[:, None] + draw.normal(0, 0.01, (len(one), 10))
+        passed += deflated_sharpe(days[:, 0], days, 10) >= CONFIG.min_deflated_sharpe
+    assert passed <= 4
+
+
 def test_more_trials_deflate_the_same_result() -> None:
     days = np.random.default_rng(2).normal(0.15, 1, (200, 5))
-    one, few, many = (deflated_sharpe(days[:, 0], days, trials) for trials in (1, 5, 5_000))
-    assert one > few > many
-    assert np.isnan(deflated_sharpe(np.ones(50), days, 5))
+    few, many = (deflated_sharpe(days[:, 0], days, trials) for trials in (5, 5_000))
+    assert few > many
+    assert np.isnan(deflated_sharpe(np.ones(50), days[:50], 5))
