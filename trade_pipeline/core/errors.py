@@ -6,11 +6,6 @@ turns each of them into exit code 2.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pydantic import ValidationError
-
 
 class TradePipelineError(Exception):
     """The root of every error that a user can cause and mend."""
@@ -81,12 +76,3 @@ class StoreUnavailable(TradePipelineError):
 
 class MigrationEdited(TradePipelineError):
     """A migration that was applied has been changed afterwards."""
-
-
-def bad_config(what: str, error: ValidationError) -> BadConfig:
-    """A validation's problems in one line, each with its field and value."""
-    problems = "; ".join(
-        f"{'.'.join(map(str, e['loc'])) or what}={e['input']!r}: {e['msg']}"
-        for e in error.errors(include_url=False)
-    )
-    return BadConfig(f"{what}: {problems}")

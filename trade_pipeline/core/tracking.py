@@ -42,7 +42,6 @@ from trade_pipeline.core.session.version import code_version
 from trade_pipeline.core.store.artifacts import record_artifact, resolve_alias
 from trade_pipeline.core.store.closing import Closing
 from trade_pipeline.core.store.store import Store
-from trade_pipeline.settings import Settings
 
 # Records of one trade spread over this long at the most before new partitions are asked for.
 _AHEAD = timedelta(days=62)
@@ -73,9 +72,7 @@ class TradeTrackingSystem(Closing):
     ) -> None:
         self._clock = clock or SystemClock()
         self._owned = store is None
-        if store is None:
-            store = Store.open(Settings()) if db_path is None else Store.in_folder(Path(db_path))
-        self.store = store
+        self.store = Store.of(db_path) if store is None else store
         self._lock = threading.RLock()
         self._connection = self._connect()
         started = self._clock.micros()

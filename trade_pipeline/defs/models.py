@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import Any
 
 import dagster as dg
-import psycopg
 from pydantic import Field
 
 from trade_pipeline.core.dataset.membership import newest_dataset
@@ -14,7 +13,11 @@ from trade_pipeline.core.session.version import learning_version
 from trade_pipeline.core.training.config import TrainingConfig
 from trade_pipeline.core.training.gates import GATES
 from trade_pipeline.core.training.record import ModelRecord
-from trade_pipeline.core.training.registry import newest_evaluation, newest_model, read_model
+from trade_pipeline.core.training.registry import (
+    last_evaluated,
+    newest_evaluation,
+    newest_model,
+)
 from trade_pipeline.defs.markdown import markdown_table, records_table
 from trade_pipeline.defs.report import picture
 from trade_pipeline.defs.resources import TradeStore
@@ -155,7 +158,7 @@ def model_gates(
     from trade_pipeline.core.training.judgement import evidence_for
 
     with store.open() as opened, opened.database.connect() as connection:
-        model = _last_evaluated(connection)
+        model = last_evaluated(connection)
         newest = newest_evaluation(connection, model)
         assert newest is not None
         record, evidence = evidence_for(opened, connection, model)
@@ -204,7 +207,7 @@ def eligible_model(
 
     with store.open() as opened:
         with opened.database.connect("trade_reader") as connection:
-            model = config.model or _last_evaluated(connection)
+            model = config.model or last_evaluated(connection)
         evaluation = make_eligible(opened, model)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(evaluation.model.model_version),
@@ -234,18 +237,6 @@ def model_card(record: ModelRecord) -> str:
         "are mostly noise",
     }
     return markdown_table(["", record.short_name], facts.items())
-
-
-def _last_evaluated(connection: psycopg.Connection) -> str:
-    row = connection.execute(
-        "SELECT model_version FROM trade.model_evaluations "
-        "ORDER BY recorded_at DESC, chain_seq DESC LIMIT 1"
-    ).fetchone()
-    if row is None:
-        raise dg.Failure(
-            "no model was evaluated: materialise model_evaluation first", allow_retries=False
-        )
-    return read_model(connection, row[0]).model_version
 
 
 def _pictures(evidence: Any) -> dict[str, dg.MarkdownMetadataValue]:

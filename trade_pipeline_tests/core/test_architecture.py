@@ -27,7 +27,9 @@ FLOW = (
     "tracking",
     "scanner",
 )
-SHARED = ("errors", "ids", "canonical", "clock", "validation", "records", "ledger", "store")
+SHARED = (
+    "errors", "ids", "canonical", "clock", "config", "validation", "records", "ledger", "store",
+)  # fmt: skip
 # Neither knows the other: what is decided does not depend on where it is filled.
 STRANGERS = (("strategy", "execution"), ("execution", "strategy"))
 LONGEST_FILE = 470

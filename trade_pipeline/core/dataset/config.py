@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AwareDatetime, Field, model_validator
 
-from trade_pipeline.core.errors import bad_config
+from trade_pipeline.core.config import Config
 
 
-class DatasetConfig(BaseModel):
+class DatasetConfig(Config):
     """Which decisions make a dataset, what is learned from them, and how they are split."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    CALLED: ClassVar[str] = "dataset"
 
     name: str = Field(
         "trades", pattern=r"^[a-z0-9][a-z0-9_-]*$", description="what people call the dataset"
@@ -49,15 +49,3 @@ class DatasetConfig(BaseModel):
         if self.start is not None and self.end is not None and self.end <= self.start:
             raise ValueError(f"end={self.end.isoformat()}: must be after start={self.start}")
         return self
-
-    @classmethod
-    def parse(cls, given: dict[str, Any]) -> DatasetConfig:
-        """Settings from plain data.
-
-        Raises:
-            BadConfig: a field that does not exist or an impossible value, each named.
-        """
-        try:
-            return cls.model_validate(given)
-        except ValidationError as error:
-            raise bad_config("dataset", error) from None

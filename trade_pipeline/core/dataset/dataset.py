@@ -19,7 +19,7 @@ from trade_pipeline.core.dataset.labels import (
 )
 from trade_pipeline.core.dataset.record import DatasetRecord, dataset_version
 from trade_pipeline.core.dataset.split import TimeSplits, time_splits
-from trade_pipeline.core.dataset.weights import average_uniqueness, micros_of
+from trade_pipeline.core.dataset.weights import label_uniqueness, micros_of
 from trade_pipeline.core.errors import BadConfig
 from trade_pipeline.core.features.preparation import Preparation
 from trade_pipeline.core.market.event import Floats
@@ -169,11 +169,7 @@ def _split(rows: pd.DataFrame, preparation: Preparation) -> Split:
         rows=rows,
         x=preparation.transform(rows),
         y=rows["target_return"].to_numpy(),
-        weights=average_uniqueness(
-            rows.groupby(["market", "instrument"]).ngroup(),
-            micros_of(rows["decided_at"]),
-            micros_of(rows["label_end"]),
-        ),
+        weights=label_uniqueness(rows),
     )
 
 

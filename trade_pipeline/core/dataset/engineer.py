@@ -43,11 +43,7 @@ class FeatureEngineer(Closing):
     def __init__(self, db_path: str | Path | None = None, *, store: Store | None = None) -> None:
         self._owned = store is None
         self._settings = Settings() if db_path is None else Settings(home=Path(db_path))
-        if store is None:
-            store = (
-                Store.open(self._settings) if db_path is None else Store.in_folder(Path(db_path))
-            )
-        self.store = store
+        self.store = Store.of(db_path) if store is None else store
 
     def extract_all_features(
         self, *, sessions: Sequence[str] | None = None, market: str | None = None

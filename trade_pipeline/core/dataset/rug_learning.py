@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
+from trade_pipeline.core.config import Config
 from trade_pipeline.core.dataset.feature_table import feature_vectors
-from trade_pipeline.core.errors import BadMarketData, bad_config
+from trade_pipeline.core.errors import BadMarketData
 from trade_pipeline.core.features.rug_classifier import RugClassifier, RugSettings
 from trade_pipeline.core.features.rug_risk import RugRisk, rug_inputs
 from trade_pipeline.core.ids import moment_of
@@ -30,10 +31,10 @@ SETTINGS = RugSettings(rounds=150, learning_rate=0.08, seeds=(0,))
 Progress = Callable[[int, int], None]
 
 
-class RugLearningConfig(BaseModel):
+class RugLearningConfig(Config):
     """What is learned from, and how often."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    CALLED: ClassVar[str] = "learning"
 
     sample_hours: int = Field(6, ge=1, description="a token is sampled once in this time")
     min_liquidity_usd: float = Field(
@@ -45,18 +46,6 @@ class RugLearningConfig(BaseModel):
     retrain_days: int = Field(14, ge=1, description="a new model is learned this often")
     min_of_each: int = Field(30, ge=1, description="rugs and survivors that a model needs")
     seed: int = 7
-
-    @classmethod
-    def parse(cls, given: dict[str, Any]) -> RugLearningConfig:
-        """Settings from plain data.
-
-        Raises:
-            BadConfig: a field that does not exist or an impossible value, each named.
-        """
-        try:
-            return cls.model_validate(given)
-        except ValidationError as error:
-            raise bad_config("learning", error) from None
 
 
 @dataclass(frozen=True, slots=True)

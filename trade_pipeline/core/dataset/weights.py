@@ -19,6 +19,15 @@ def micros_of(moments: pd.Series[pd.Timestamp]) -> Ints:
     return np.asarray(moments.dt.as_unit("us").astype("int64"), np.int64)
 
 
+def label_uniqueness(rows: pd.DataFrame) -> Floats:
+    """The `average_uniqueness` of labelled decisions; a market's instruments are its own."""
+    return average_uniqueness(
+        rows.groupby(["market", "instrument"]).ngroup(),
+        micros_of(rows["decided_at"]),
+        micros_of(rows["label_end"]),
+    )
+
+
 def average_uniqueness(instrument: npt.ArrayLike, start: Ints, end: Ints) -> Floats:
     """The average over each label's life of 1 / (labels of its instrument that are open).
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from trade_pipeline.core.canonical import canonical_bytes
-from trade_pipeline.core.errors import bad_config
+from trade_pipeline.core.config import Config
 from trade_pipeline.core.execution.amm import AmmConfig, AmmVenue
 from trade_pipeline.core.execution.bars import BarConfig, BarVenue
 from trade_pipeline.core.execution.venue import Venue
@@ -18,12 +18,12 @@ from trade_pipeline.core.strategy.config import StrategyConfig
 BAR_MARKETS = ("spot-1h",)
 
 
-class TradingConfig(BaseModel):
+class TradingConfig(Config):
     """The settings of the strategy, of both kinds of venue and of the simulated market, the rug
     model that the features use, and the model that decides.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    CALLED: ClassVar[str] = "config"
 
     strategy: StrategyConfig = StrategyConfig()
     amm: AmmConfig = AmmConfig()
@@ -39,18 +39,6 @@ class TradingConfig(BaseModel):
         pattern="^sha256:[0-9a-f]{64}$",
         description="version of the registered model that decides; unset: the heuristic",
     )
-
-    @classmethod
-    def parse(cls, given: dict[str, Any]) -> TradingConfig:
-        """Settings from plain data.
-
-        Raises:
-            BadConfig: a field that does not exist or an impossible value, each named.
-        """
-        try:
-            return cls.model_validate(given)
-        except ValidationError as error:
-            raise bad_config("config", error) from None
 
     def canonical(self) -> bytes:
         """The canonical bytes that ``params_ptr`` addresses."""

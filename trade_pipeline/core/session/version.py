@@ -10,6 +10,7 @@ from pathlib import Path
 _DECIDING = (
     "canonical.py",
     "clock.py",
+    "config.py",
     "execution",
     "features",
     "ids.py",
@@ -23,7 +24,7 @@ _DECIDING = (
 
 
 # What a model depends on, besides its dataset and its libraries.
-_LEARNING = ("canonical.py", "dataset", "features", "strategy", "training")
+_LEARNING = ("canonical.py", "config.py", "dataset", "features", "strategy", "training")
 
 
 def code_version() -> str:

@@ -38,6 +38,15 @@ class Store(Closing):
         """A store of its own in a folder, with its own embedded server."""
         return cls(Database.embedded(folder / "postgres"), ArtifactStore(str(folder / "artifacts")))
 
+    @classmethod
+    def of(cls, db_path: str | Path | None) -> Self:
+        """The store in a folder of its own; None: the one that the settings name.
+
+        Raises:
+            StoreUnavailable: see `open`.
+        """
+        return cls.open(Settings()) if db_path is None else cls.in_folder(Path(db_path))
+
     def close(self) -> None:
         """Give the database back."""
         self.database.close()

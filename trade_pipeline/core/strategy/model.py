@@ -21,6 +21,7 @@ from trade_pipeline.core.market.event import Floats
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    import pandas as pd
     import xgboost as xgb
 
 FORMAT = "trade-model-1"
@@ -66,6 +67,10 @@ class TradeModel:
     def inputs(self) -> tuple[str, ...]:
         """The features that it reads, in order."""
         return self.preparation.features
+
+    def inputs_of(self, frame: pd.DataFrame) -> Floats:
+        """The `inputs` of a frame's rows, as `predict` wants them."""
+        return np.ascontiguousarray(frame[list(self.inputs)].to_numpy(np.float64))
 
     def predict(self, features: Floats) -> Prediction:
         """Predict rows of `inputs`, NaN where one is unknown.

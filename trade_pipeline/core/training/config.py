@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from trade_pipeline.core.errors import bad_config
+from trade_pipeline.core.config import Config
 
 
-class TrainingConfig(BaseModel):
+class TrainingConfig(Config):
     """How a model is searched and fitted.  What it must show is in `GateConfig`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    CALLED: ClassVar[str] = "training"
 
     name: str = Field(
         "trade-model", pattern=r"^[a-z0-9][a-z0-9_-]*$", description="what people call the model"
@@ -24,15 +24,3 @@ class TrainingConfig(BaseModel):
     recency_half_life_days: float = Field(
         180, gt=0, description="a decision that is older by this weighs half"
     )
-
-    @classmethod
-    def parse(cls, given: dict[str, Any]) -> TrainingConfig:
-        """Settings from plain data.
-
-        Raises:
-            BadConfig: a field that does not exist or an impossible value, each named.
-        """
-        try:
-            return cls.model_validate(given)
-        except ValidationError as error:
-            raise bad_config("training", error) from None

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from trade_pipeline.core.dataset.rows import DatasetRows
-from trade_pipeline.core.dataset.weights import average_uniqueness, micros_of
 from trade_pipeline.core.market.event import Floats
 from trade_pipeline.core.strategy.config import SignalConfig
 from trade_pipeline.core.strategy.model import TradeModel
@@ -48,10 +47,7 @@ class SearchSummary:
     def to_dict(self) -> dict[str, Any]:
         """As plain data for JSON."""
         return {
-            "folds": [
-                {"r2": fold.r2, "rank_correlation": fold.rank_correlation, "rows": fold.rows}
-                for fold in self.folds
-            ],
+            "folds": [asdict(fold) for fold in self.folds],
             "trial_days": self.trial_days.tolist(),
             "chosen": self.chosen,
         }
@@ -126,7 +122,7 @@ def evidence_of(
 def importances(model: TradeModel, frame: pd.DataFrame) -> dict[str, float]:
     """Share of the mean absolute contribution by input, the largest first."""
     step = max(1, len(frame) // IMPORTANCE_ROWS)
-    _, values = model.contributions(_features(model, frame.iloc[::step]))
+    _, values = model.contributions(model.inputs_of(frame.iloc[::step]))
     mean = np.abs(values).mean(axis=0)
     total = float(mean.sum())
     share = mean / total if total > 0 else mean
@@ -162,18 +158,13 @@ def _scored(
     signal: SignalConfig,
     bounds: tuple[float, float],
 ) -> Scored:
-    prediction = model.predict(_features(model, frame))
+    prediction = model.predict(model.inputs_of(frame))
     heuristic = frame["heuristic_confidence"].to_numpy(np.float64)
     return Scored(
         day=utc_days(frame),
         token=frame.groupby(["market", "instrument"]).ngroup().to_numpy().astype(np.int64),
         regime=_regimes(_market_moves(frame), bounds),
         returns=frame["target_return"].to_numpy(np.float64),
-        weights=average_uniqueness(
-            frame.groupby(["market", "instrument"]).ngroup(),
-            micros_of(frame["decided_at"]),
-            micros_of(frame["label_end"]),
-        ),
         predicted=prediction.expected_return,
         confidence=prediction.confidence,
         stake=stakes(prediction.confidence, model.entry_confidence, frame, signal),
@@ -182,16 +173,12 @@ def _scored(
         incumbent_stake=None
         if incumbent is None
         else stakes(
-            incumbent.predict(_features(incumbent, frame)).confidence,
+            incumbent.predict(incumbent.inputs_of(frame)).confidence,
             incumbent.entry_confidence,
             frame,
             signal,
         ),
     )
-
-
-def _features(model: TradeModel, frame: pd.DataFrame) -> Floats:
-    return np.ascontiguousarray(frame[list(model.inputs)].to_numpy(np.float64))
 
 
 def _market_moves(frame: pd.DataFrame) -> Floats:

@@ -22,7 +22,6 @@ class Scored:
         token: a code per token.
         regime: index into `REGIMES`.
         returns: the label, a fraction after all costs.
-        weights: label uniqueness, 0..1.
         predicted: the model's expected return.
         confidence: its calibrated probability of a profit.
         stake: what it would stake, 0 (not entered) to 1 (the full stake).
@@ -34,7 +33,6 @@ class Scored:
     token: Ints
     regime: Ints
     returns: Floats
-    weights: Floats
     predicted: Floats
     confidence: Floats
     stake: Floats

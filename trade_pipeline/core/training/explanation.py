@@ -17,10 +17,9 @@ from trade_pipeline.core.store.store import Store
 from trade_pipeline.core.strategy.model import TradeModel
 from trade_pipeline.core.training.config import TrainingConfig
 from trade_pipeline.core.training.evaluate import importances
-from trade_pipeline.core.training.register import load_model
+from trade_pipeline.core.training.register import learned_rows, load_model
 from trade_pipeline.core.training.registry import read_model
 from trade_pipeline.core.training.search import TrainingRows, fit, rank_correlation
-from trade_pipeline.core.training.train import training_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,7 +85,7 @@ def explain_model(store: Store, model: str) -> Explanation:
         record = read_model(connection, model)
         dataset = read_rows(connection, record.dataset_version)
     config = TrainingConfig.parse(dict(record.config["training"]))
-    rows = training_rows(dataset.split("train"), dataset.rows.attrs["features"], config)
+    rows = learned_rows(record, dataset)
     found: dict[tuple[str, str], list[float]] = {}
     folds = cross_validation_splits(rows.frame, config.folds, embargo_hours=config.embargo_hours)
     for learn, held_out in folds:
@@ -106,7 +105,7 @@ def explain_model(store: Store, model: str) -> Explanation:
 
 def influences(model: TradeModel, frame: pd.DataFrame) -> list[Influence]:
     """How much each input moves the confidence over some rows, the strongest first."""
-    values = frame[list(model.inputs)].to_numpy(np.float64)
+    values = model.inputs_of(frame)
     _, contributions = model.contributions(values)
     return [
         Influence(name, share, _direction(values[:, column], contributions[:, column]))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from trade_pipeline.core.errors import bad_config
+from trade_pipeline.core.config import Config
 
 
-class GateConfig(BaseModel):
+class GateConfig(Config):
     """Thresholds of the gates.
 
     The defaults are the weakest that are accepted, and each can only be made stricter: a threshold
@@ -19,7 +19,7 @@ class GateConfig(BaseModel):
     ranks must tell something beyond doubt.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    CALLED: ClassVar[str] = "gates"
 
     min_trades: int = Field(1000, ge=1000, description="members of the dataset")
     min_days: int = Field(30, ge=30, description="UTC days of their decisions")
@@ -56,15 +56,3 @@ class GateConfig(BaseModel):
     max_feature_share: float = Field(
         0.6, gt=0, le=0.6, description="of the contributions, by one feature"
     )
-
-    @classmethod
-    def parse(cls, given: dict[str, Any]) -> GateConfig:
-        """Settings from plain data.
-
-        Raises:
-            BadConfig: a field that does not exist, or a threshold weaker than the default.
-        """
-        try:
-            return cls.model_validate(given)
-        except ValidationError as error:
-            raise bad_config("gates", error) from None

@@ -13,13 +13,12 @@ from trade_pipeline.core.dataset.rows import DatasetRows, read_rows
 from trade_pipeline.core.session.stored import read_session, settings_of
 from trade_pipeline.core.store.store import Store
 from trade_pipeline.core.strategy.config import SignalConfig
-from trade_pipeline.core.training.config import TrainingConfig
 from trade_pipeline.core.training.evaluate import SearchSummary, Standing, evidence_of
 from trade_pipeline.core.training.evidence import Evidence
 from trade_pipeline.core.training.gate_config import GateConfig
 from trade_pipeline.core.training.gates import evaluate_gates
 from trade_pipeline.core.training.record import ModelRecord
-from trade_pipeline.core.training.register import load_model
+from trade_pipeline.core.training.register import learned_rows, load_model
 from trade_pipeline.core.training.registry import (
     NotEligible,
     active_model,
@@ -30,7 +29,6 @@ from trade_pipeline.core.training.registry import (
     trials_before,
     use_holdout,
 )
-from trade_pipeline.core.training.train import training_rows
 from trade_pipeline.core.training.verdict import GateResult
 
 
@@ -114,15 +112,10 @@ def evidence_for(
         guards=newest_verdicts(connection, record.dataset_version) or None,
         holdout_used_by=users,
     )
-    training = training_rows(
-        dataset.split("train"),
-        dataset.rows.attrs["features"],
-        TrainingConfig.parse(dict(record.config["training"])),
-    )
     return record, evidence_of(
         load_model(store, record),
         SearchSummary.from_dict(record.metrics["cross_validation"]),
-        training,
+        learned_rows(record, dataset),
         dataset,
         standing,
         _signal(store, connection, dataset),

@@ -24,7 +24,6 @@ from trade_pipeline.core.training.registry import (
     read_model,
 )
 from trade_pipeline.core.training.search import Progress
-from trade_pipeline.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +54,7 @@ class SafeMLPipeline(Closing):
 
     def __init__(self, db_path: str | Path | None = None, *, store: Store | None = None) -> None:
         self._owned = store is None
-        if store is None:
-            store = Store.open(Settings()) if db_path is None else Store.in_folder(Path(db_path))
-        self.store = store
+        self.store = Store.of(db_path) if store is None else store
 
     def train_new_model(
         self,

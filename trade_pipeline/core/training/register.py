@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trade_pipeline.core.canonical import address_of, canonical_bytes
-from trade_pipeline.core.dataset.rows import read_rows
+from trade_pipeline.core.dataset.rows import DatasetRows, read_rows
 from trade_pipeline.core.errors import BadConfig
 from trade_pipeline.core.market.event import Floats
 from trade_pipeline.core.session.version import learning_version
@@ -20,7 +20,7 @@ from trade_pipeline.core.training.config import TrainingConfig
 from trade_pipeline.core.training.evaluate import SearchSummary
 from trade_pipeline.core.training.record import ModelRecord
 from trade_pipeline.core.training.registry import active_model, record_model
-from trade_pipeline.core.training.search import Progress, fit, rank_correlation
+from trade_pipeline.core.training.search import Progress, TrainingRows, fit, rank_correlation
 from trade_pipeline.core.training.train import train, training_rows
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def metrics_of(model: TradeModel, frame: pd.DataFrame, known: Floats) -> ModelMe
     from sklearn.metrics import brier_score_loss, roc_auc_score
 
     returns = frame["target_return"].to_numpy(np.float64)
-    found = model.predict(frame[list(model.inputs)].to_numpy(np.float64))
+    found = model.predict(model.inputs_of(frame))
     won = returns > 0
     error = np.sum((returns - found.expected_return) ** 2)
     return ModelMetrics(
@@ -148,6 +148,16 @@ def metrics_of(model: TradeModel, frame: pd.DataFrame, known: Floats) -> ModelMe
     )
 
 
+def learned_rows(record: ModelRecord, dataset: DatasetRows) -> TrainingRows:
+    """What a registered model learned from, weighed as it was then.
+
+    Args:
+        dataset: the one that the record names.
+    """
+    config = TrainingConfig.parse(dict(record.config["training"]))
+    return training_rows(dataset.split("train"), dataset.rows.attrs["features"], config)
+
+
 def learning_curve(store: Store, record: ModelRecord) -> tuple[list[int], list[float]]:
     """Rank correlation on the validation split of models that learned from the newest rows only.
 
@@ -156,13 +166,12 @@ def learning_curve(store: Store, record: ModelRecord) -> tuple[list[int], list[f
     """
     with store.database.connect("trade_reader") as connection:
         dataset = read_rows(connection, record.dataset_version)
-    config = TrainingConfig.parse(dict(record.config["training"]))
-    rows = training_rows(dataset.split("train"), dataset.rows.attrs["features"], config)
+    rows = learned_rows(record, dataset)
     validation = dataset.split("validation")
     sizes, scores = [], []
     for share in (0.125, 0.25, 0.5, 0.75, 1.0):
         newest = np.arange(round(len(rows.frame) * (1 - share)), len(rows.frame))
-        model = fit("regressor", rows.take(newest), record.params, config.seed)
+        model = fit("regressor", rows.take(newest), record.params, record.seed)
         predicted = model.predict(validation[list(rows.inputs)]).astype(np.float64)
         sizes.append(len(newest))
         scores.append(rank_correlation(predicted, validation["target_return"].to_numpy(np.float64)))

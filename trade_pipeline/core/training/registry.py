@@ -174,6 +174,21 @@ def newest_model(connection: psycopg.Connection) -> str:
     return str(row[0])
 
 
+def last_evaluated(connection: psycopg.Connection) -> str:
+    """The version that its gates judged last.
+
+    Raises:
+        BadConfig: none was judged.
+    """
+    row = connection.execute(
+        "SELECT model_version FROM trade.model_evaluations "
+        "ORDER BY recorded_at DESC, chain_seq DESC LIMIT 1"
+    ).fetchone()
+    if row is None:
+        raise BadConfig("no model was evaluated: materialise model_evaluation first")
+    return str(row[0])
+
+
 def active_model(connection: psycopg.Connection, market: str | None = None) -> ModelRecord | None:
     """The model that was deployed to production last and is not retired since, if any.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trade_pipeline.core.dataset.weights import average_uniqueness, micros_of
+from trade_pipeline.core.dataset.weights import label_uniqueness, micros_of
 from trade_pipeline.core.errors import BadConfig
 from trade_pipeline.core.features.calibration import fit_platt
 from trade_pipeline.core.features.registry import FEATURES
@@ -99,10 +99,7 @@ def training_rows(
     own = {feature.name for feature in FEATURES if feature.source == "own records"}
     inputs = [name for name in features if name not in own]
     decided = micros_of(frame["decided_at"])
-    unique = average_uniqueness(
-        frame.groupby(["market", "instrument"]).ngroup(), decided, micros_of(frame["label_end"])
-    )
     age_days = (decided.max() - decided) / DAY
-    weights = unique * 0.5 ** (age_days / config.recency_half_life_days)
+    weights = label_uniqueness(frame) * 0.5 ** (age_days / config.recency_half_life_days)
     # Of mean 1, so that regularisation means the same on every dataset.
     return TrainingRows(frame, inputs, weights / weights.mean())

@@ -27,7 +27,6 @@ def scored(seed: int = 0, skill: float = 1.0) -> Scored:
         token=token,
         regime=(np.arange(DAYS) % 3)[day],
         returns=returns,
-        weights=np.ones(ROWS),
         predicted=0.05 * known,
         confidence=confidence,
         stake=np.where(confidence >= 0.55, 0.5 + confidence / 2, 0.0),

@@ -1,0 +1,36 @@
+"""Settings that a user gives, read strictly."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from trade_pipeline.core.errors import BadConfig
+
+
+class Config(BaseModel):
+    """Settings with their defaults.
+
+    Attributes:
+        CALLED: what its errors call it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    CALLED: ClassVar[str]
+
+    @classmethod
+    def parse(cls, given: dict[str, Any]) -> Self:
+        """Settings from plain data.
+
+        Raises:
+            BadConfig: a field that does not exist or an impossible value, each named.
+        """
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            problems = "; ".join(
+                f"{'.'.join(map(str, e['loc'])) or cls.CALLED}={e['input']!r}: {e['msg']}"
+                for e in error.errors(include_url=False)
+            )
+            raise BadConfig(f"{cls.CALLED}: {problems}") from None
