@@ -1,6 +1,6 @@
 """Whether the gates say no to noise, yes to a signal, and no to a leak: one table, one command.
 
-    python benchmarks/gates.py --data FOLDER [--noise 500] [--signal 100] [--leak 20] [--trials 10]
+    python benchmarks/gates.py --data FOLDER [--noise 500] [--signal 100] [--leak 20] [--trials 3]
 
 On the candidates of a real recording (``FOLDER/spot_1h``), whose features stay as they are:
 
@@ -188,7 +188,7 @@ def main() -> None:
     parser.add_argument("--noise", type=int, default=500)
     parser.add_argument("--signal", type=int, default=100)
     parser.add_argument("--leak", type=int, default=20)
-    parser.add_argument("--trials", type=int, default=10, help="hyper-parameter trials a run")
+    parser.add_argument("--trials", type=int, default=3, help="hyper-parameter trials a run")
     parser.add_argument("--seed", type=int, default=0, help="of the first run")
     options = parser.parse_args()
     frame = recorded_frame(

@@ -21,7 +21,7 @@ from trade_pipeline.core.dataset.record import DatasetRecord, dataset_version
 from trade_pipeline.core.dataset.split import TimeSplits, time_splits
 from trade_pipeline.core.dataset.weights import label_uniqueness, micros_of
 from trade_pipeline.core.errors import BadConfig
-from trade_pipeline.core.features.preparation import Preparation
+from trade_pipeline.core.features.preparation import Preparation, selection_scores
 from trade_pipeline.core.market.event import Floats
 
 if TYPE_CHECKING:
@@ -133,9 +133,7 @@ def build_dataset(
             "at least 1 in each is needed"
         )
     train = parts["train"]
-    preparation = Preparation.fit(
-        train, features, train["target_return"].to_numpy(), config.max_features
-    )
+    preparation = fit_preparation(train, features, config.max_features)
     members = {str(uuid): name for name, part in parts.items() for uuid in part.index}
     bounds = {name: _bounds(part) for name, part in parts.items()}
     chosen = rows.loc[list(members)]
@@ -187,6 +185,12 @@ def _counts(
         embargoed=len(split.embargoed),
         **left_out,
     )
+
+
+def fit_preparation(train: pd.DataFrame, features: Sequence[str], max_features: int) -> Preparation:
+    """The preparation that labelled training rows give, its features selected for the return."""
+    scores = selection_scores(train, features, train["target_return"].to_numpy(np.float64))
+    return Preparation.fit(train, features, scores, max_features)
 
 
 def _bounds(rows: pd.DataFrame) -> SplitBounds:

@@ -16,7 +16,7 @@ from trade_pipeline.core.dataset.membership import record_dataset
 from trade_pipeline.core.dataset.split import time_splits
 from trade_pipeline.core.errors import BadConfig
 from trade_pipeline.core.features.hot import HotFeatures, Read, read_features
-from trade_pipeline.core.features.preparation import select_features
+from trade_pipeline.core.features.preparation import select_features, selection_scores
 from trade_pipeline.core.features.registry import NAMES, feature_set
 from trade_pipeline.core.ids import micros
 from trade_pipeline.core.market.event import HOUR
@@ -76,7 +76,8 @@ class FeatureEngineer(Closing):
                 "least 3, one a split"
             )
         train = rows.iloc[time_splits(rows, chosen).rows["train"]]
-        selected = list(select_features(train, names, train["target_return"].to_numpy(), k))
+        scores = selection_scores(train, names, train["target_return"].to_numpy())
+        selected = list(select_features(names, scores, k))
         if not selected:
             raise BadConfig(f"features: none can be judged on {len(train)} training rows")
         dropped = [name for name in names if name not in selected]

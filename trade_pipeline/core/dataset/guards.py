@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import psycopg
 
-from trade_pipeline.core.dataset.dataset import data_hash
+from trade_pipeline.core.dataset.dataset import data_hash, fit_preparation
 from trade_pipeline.core.dataset.decisions import Decisions, read_decisions
 from trade_pipeline.core.dataset.feature_table import feature_vectors
 from trade_pipeline.core.dataset.leaks.guard import Guard
@@ -95,11 +95,8 @@ def guard_dataset(
             prepared=Prepared(
                 preparation.to_dict(),
                 train,
-                lambda frame: Preparation.fit(
-                    frame,
-                    frame.attrs["features"],
-                    frame["target_return"].to_numpy(),
-                    config.max_features,
+                lambda frame: fit_preparation(
+                    frame, frame.attrs["features"], config.max_features
                 ).to_dict(),
             ),
         )

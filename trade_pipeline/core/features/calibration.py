@@ -30,8 +30,31 @@ def _logistic(z: float) -> float:
     return 1.0 / (1.0 + math.exp(-z)) if z >= 0 else math.exp(z) / (1.0 + math.exp(z))
 
 
-def fit_platt(margin: Floats, happened: Bools, weight: Floats) -> tuple[float, float]:
-    """Slope and offset of the weighted logistic regression on the margin.
+def fit_platt_beside(
+    margin: Floats, happened: Bools, weight: Floats, odds: Floats
+) -> tuple[float, float]:
+    """`fit_platt` for margins that are added to log odds which are known only while learning.
+
+    The slope is that beside the odds: without them their unrest would flatten the curve.  The
+    offset stands for them, such that the mean probability is the share of positive rows.
+    """
+    from scipy.optimize import brentq
+
+    slope, _ = fit_platt(margin, happened, weight, odds)
+    share = float(np.average(happened, weights=weight))
+
+    def excess(offset: float) -> float:
+        found = platt_probability(margin, slope, offset)
+        return float(np.average(found, weights=weight)) - share
+
+    limit = 50.0 + slope * float(np.abs(margin).max())
+    return slope, float(brentq(excess, -limit, limit, xtol=_CONVERGED))
+
+
+def fit_platt(
+    margin: Floats, happened: Bools, weight: Floats, odds: Floats | float = 0.0
+) -> tuple[float, float]:
+    """Slope and offset of the weighted logistic regression on the margin, beside known log odds.
 
     A slope below zero would mean margins that rank backwards: they tell nothing, and every row
     gets the share of positive rows.
@@ -42,12 +65,12 @@ def fit_platt(margin: Floats, happened: Bools, weight: Floats) -> tuple[float, f
     base = math.log(share / (1 - share))
 
     def loss(found: Floats) -> float:
-        z = found[0] * margin + found[1]
+        z = found[0] * margin + found[1] + odds
         return float(np.sum(weight * (np.logaddexp(0.0, z) - target * z)))
 
     found = np.array([0.0, base])
     for _ in range(_NEWTON_STEPS):
-        p = platt_probability(margin, found[0], found[1])
+        p = platt_probability(found[0] * margin + odds, 1.0, found[1])
         error, spread = weight * (p - target), weight * p * (1 - p)
         gradient = np.array([np.sum(error * margin), np.sum(error)])
         cross = np.sum(spread * margin)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trade_pipeline.core.errors import BadConfig
-from trade_pipeline.core.market.event import Floats
+from trade_pipeline.core.market.event import Floats, Ints
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,17 +30,17 @@ def selection_scores(frame: pd.DataFrame, features: Sequence[str], target: Float
     whole numbers, so neither their order nor the machine matters.  NaN for a feature with fewer
     than two distinct known values, or a target that is constant beside them.
     """
-    return np.array([_score(frame[name].to_numpy(np.float64), target) for name in features])
+    ranks = _ranks(target)
+    return np.array(
+        [_score(frame[name].to_numpy(np.float64), target, ranks) for name in features], np.float64
+    )
 
 
-def select_features(
-    frame: pd.DataFrame, features: Sequence[str], target: Floats, k: int
-) -> dict[str, float]:
+def select_features(features: Sequence[str], scores: Floats, k: int) -> dict[str, float]:
     """The k features with the highest `selection_scores`, with these, in the given order.
 
     Of features with equal scores the first stay.  Fewer come back where fewer can be judged.
     """
-    scores = selection_scores(frame, features, target)
     judged = np.flatnonzero(~np.isnan(scores))
     best = judged[np.argsort(-scores[judged], kind="stable")][:k]
     return {features[index]: float(scores[index]) for index in sorted(best.tolist())}
@@ -72,7 +72,7 @@ class Preparation:
 
     @classmethod
     def fit(
-        cls, frame: pd.DataFrame, features: Sequence[str], target: Floats, max_features: int
+        cls, frame: pd.DataFrame, features: Sequence[str], scores: Floats, max_features: int
     ) -> Preparation:
         """Select, and learn medians, means and scales from training rows.
 
@@ -80,7 +80,7 @@ class Preparation:
 
         Args:
             frame: training rows only; their order is that of the summation.
-            target: what the features are selected for, one value per row.
+            scores: `selection_scores` of the features in these rows.
 
         Raises:
             BadConfig: no feature is left, or one is too large for its variance to be a number.
@@ -89,7 +89,7 @@ class Preparation:
         from sklearn.pipeline import Pipeline
         from sklearn.preprocessing import StandardScaler
 
-        selected = select_features(frame, features, target, max_features)
+        selected = select_features(features, scores, max_features)
         if not selected:
             raise BadConfig(
                 f"features: none of {len(features)} varies and can be judged in "
@@ -160,17 +160,21 @@ def _matrix(frame: pd.DataFrame, features: tuple[str, ...]) -> Floats:
     return np.ascontiguousarray(frame[list(features)].to_numpy(np.float64))
 
 
-def _score(values: Floats, target: Floats) -> float:
-    import pandas as pd
-
+def _score(values: Floats, target: Floats, targets: Ints) -> float:
     known = ~np.isnan(values)
     n = int(known.sum())
-    # Ranks are whole or half: twice their distance from the mean rank is a whole number.
-    ranks, targets = (
-        (2 * pd.Series(column[known]).rank() - (n + 1)).to_numpy(np.int64)
-        for column in (values, target)
-    )
-    spread = float((ranks * ranks).sum()) * float((targets * targets).sum())
+    ranks = _ranks(values[known])
+    # Ranks among all rows serve every feature that all rows have.
+    beside = targets if n == len(values) else _ranks(target[known])
+    spread = float((ranks * ranks).sum()) * float((beside * beside).sum())
     if spread == 0:
         return float("nan")
-    return abs(float((ranks * targets).sum())) / float(np.sqrt(spread)) * float(np.sqrt(n - 1))
+    return abs(float((ranks * beside).sum())) / float(np.sqrt(spread)) * float(np.sqrt(n - 1))
+
+
+def _ranks(values: Floats) -> Ints:
+    """Twice the distance of each rank from the mean rank: ranks are whole or half."""
+    from scipy.stats import rankdata
+
+    doubled: Ints = (2 * rankdata(values)).astype(np.int64) - (len(values) + 1)
+    return doubled

@@ -10,7 +10,7 @@ import numpy as np
 from trade_pipeline.core.features.preparation import Preparation
 from trade_pipeline.core.market.event import Floats
 from trade_pipeline.core.training.policy import break_even_confidence
-from trade_pipeline.core.training.search import TrainingRows
+from trade_pipeline.core.training.search import TrainingRows, day_odds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,39 +23,42 @@ _PENALTY = 100.0
 
 @dataclass(frozen=True, slots=True)
 class LinearBaseline:
-    """Ridge regression of the return, and logistic regression of the profit."""
+    """Logistic regression of the profit.
+
+    Like the model's trees it learns beside the odds of a profit on the row's own day, which nobody
+    knows beforehand: a prediction is made at the training days' mean odds.
+    """
 
     preparation: Preparation
     entry_confidence: float
-    _return: Any
+    _odds: float
     _profit: Any
 
     @classmethod
     def fit(cls, rows: TrainingRows) -> LinearBaseline:
         """Learn from the rows that the model learns from."""
-        from sklearn.linear_model import LogisticRegression, Ridge
+        from sklearn.linear_model import LogisticRegression
 
         preparation = Preparation.fit(
-            rows.frame, list(rows.inputs), rows.adjusted, min(MAX_FEATURES, len(rows.inputs))
+            rows.frame, list(rows.inputs), rows.scores, min(MAX_FEATURES, len(rows.inputs))
         )
         x = _bounded(preparation, rows.frame)
+        won = rows.returns > 0
+        odds = day_odds(won, rows.days)
         return cls(
             preparation=preparation,
             entry_confidence=break_even_confidence(rows.returns, rows.weights),
-            _return=Ridge(alpha=_PENALTY).fit(x, rows.returns, sample_weight=rows.weights),
+            _odds=float(np.average(odds, weights=rows.weights)),
             _profit=LogisticRegression(C=1.0 / _PENALTY, max_iter=1000).fit(
-                x, rows.returns > 0, sample_weight=rows.weights
+                np.column_stack((x, odds)), won, sample_weight=rows.weights
             ),
         )
 
-    def expected_return(self, frame: pd.DataFrame) -> Floats:
-        """After all costs, as a fraction."""
-        found: Floats = self._return.predict(_bounded(self.preparation, frame))
-        return found
-
     def confidence(self, frame: pd.DataFrame) -> Floats:
         """Probability of a profit."""
-        found: Floats = self._profit.predict_proba(_bounded(self.preparation, frame))[:, 1]
+        x = _bounded(self.preparation, frame)
+        odds = np.full(len(x), self._odds)
+        found: Floats = self._profit.predict_proba(np.column_stack((x, odds)))[:, 1]
         return found
 
 

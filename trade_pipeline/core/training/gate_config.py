@@ -23,12 +23,15 @@ class GateConfig(Config):
 
     min_trades: int = Field(1000, ge=1000, description="members of the dataset")
     min_days: int = Field(30, ge=30, description="UTC days of their decisions")
-    min_r2: float = Field(0.0, ge=0, lt=1, description="on validation, against training's mean")
-    min_rank_correlation: float = Field(0.03, ge=0.03, lt=1, description="on validation")
+    min_r2: float = Field(0.0, ge=0, lt=1, description="on validation, market-adjusted")
+    min_rank_correlation: float = Field(
+        0.03, ge=0.03, lt=1, description="on validation, market-adjusted"
+    )
     min_positive_folds: float = Field(
         0.75, ge=0.75, le=1, description="share of folds with a positive rank correlation"
     )
     min_entries: int = Field(30, ge=30, description="candidates of the holdout that it enters")
+    min_tokens: int = Field(10, ge=10, description="tokens of the holdout that it enters")
     linear_margin: float = Field(
         0.01,
         ge=0,

@@ -38,11 +38,22 @@ def enough_data(evidence: Evidence, config: GateConfig) -> GateResult:
 
 
 def predictive_power(evidence: Evidence, config: GateConfig) -> GateResult:
-    """On validation: R2 against the mean of training, and the rank correlation beyond doubt."""
+    """On validation: what sets the candidates of a day apart is told beyond doubt.
+
+    A model chooses among candidates of a day, so returns and predictions are market-adjusted.
+    Unadjusted, where the luck of few days weighs most, it must not be surely wrong.
+    """
     verdict, rows = Verdict("predictive_power"), evidence.validation
-    r2 = r2_interval(rows.predicted, evidence.train_mean, rows.returns, rows.day, rows.token)
-    ranks = rank_interval(rows.predicted, rows.returns, rows.day, rows.token)
-    verdict.number(r2=r2, rank_correlation=ranks, rows=len(rows.returns))
+    returns = market_adjusted(rows.returns, rows.day)
+    predicted = market_adjusted(rows.predicted, rows.day)
+    r2 = r2_interval(predicted, 0.0, returns, rows.day, rows.token)
+    ranks = rank_interval(predicted, returns, rows.day, rows.token)
+    raw_r2 = r2_interval(rows.predicted, evidence.train_mean, rows.returns, rows.day, rows.token)
+    raw_ranks = rank_interval(rows.predicted, rows.returns, rows.day, rows.token)
+    verdict.number(
+        r2=r2, rank_correlation=ranks, r2_unadjusted=raw_r2, rank_correlation_unadjusted=raw_ranks,
+        rows=len(rows.returns),
+    )  # fmt: skip
     verdict.require(
         r2.value > config.min_r2, f"R2 {r2.value:.4f}, needs more than {config.min_r2:g}"
     )
@@ -54,6 +65,10 @@ def predictive_power(evidence: Evidence, config: GateConfig) -> GateResult:
         ranks.low > 0,
         f"rank correlation {ranks.value:.3f} may be chance: its interval begins at {ranks.low:.3f}",
     )
+    for name, raw in (("R2", raw_r2), ("rank correlation", raw_ranks)):
+        verdict.require(
+            raw.high >= 0, f"unadjusted {name} {raw.value:.4f} is below zero up to {raw.high:.4f}"
+        )
     return verdict.result()
 
 
@@ -111,19 +126,29 @@ def calibration(evidence: Evidence, config: GateConfig) -> GateResult:
     ) / len(won)
     offset = mean_interval(confidence - won, np.ones(len(won)), day, token)
     ranks = rank_interval(confidence, won, day, token)
+    brier = float(np.mean((confidence - level - won) ** 2))
+    alike = float(np.var(won))
     verdict.number(
         expected_calibration_error=error,
         mean_offset=offset,
         rank_correlation_with_profit=ranks,
         brier=float(np.mean((confidence - won) ** 2)),
+        brier_without_offset=brier,
+        brier_of_the_base_rate=alike,
     )
     verdict.require(
         error <= config.max_calibration_error,
         f"expected calibration error {error:.3f}, allowed {config.max_calibration_error:g}",
     )
+    # Promising too much costs money: there the estimate itself has to be within what is allowed.
+    surely_more = offset.low > 0 and offset.value > config.max_calibration_error
     verdict.require(
-        offset.low <= config.max_calibration_error and offset.high >= -config.max_calibration_error,
+        offset.high >= -config.max_calibration_error and not surely_more,
         f"promises {offset.value:+.3f} more profits than there are",
+    )
+    verdict.require(
+        brier < alike,
+        f"Brier score {brier:.4f} is no better than the {alike:.4f} of one probability for all",
     )
     verdict.require(ranks.value > 0, f"higher confidence wins no more often ({ranks.value:.3f})")
     return verdict.result()
@@ -175,10 +200,12 @@ def sanity(evidence: Evidence, config: GateConfig) -> GateResult:
     )
     adjusted = rows.stake * market_adjusted(rows.returns, rows.day)
     gains = np.bincount(rows.token, adjusted)
+    tokens = len(np.unique(rows.token[rows.stake > 0]))
     without = float(adjusted.sum() - gains.max(initial=0.0))
     verdict.number(
         lowest=float(predicted.min()), highest=float(predicted.max()), range_seen=[low, high],
         largest_share=share, feature=feature, gain=float(adjusted.sum()), gain_without_best=without,
+        tokens=tokens,
     )  # fmt: skip
     verdict.require(
         bool((predicted >= low - slack).all() and (predicted <= high + slack).all()),
@@ -196,6 +223,9 @@ def sanity(evidence: Evidence, config: GateConfig) -> GateResult:
     verdict.require(
         share <= config.max_feature_share,
         f"{feature} makes {share:.0%} of the contributions, allowed {config.max_feature_share:.0%}",
+    )
+    verdict.require(
+        tokens >= config.min_tokens, f"enters {tokens} tokens, needs {config.min_tokens}"
     )
     verdict.require(
         without > 0, f"without its best token the holdout's market-adjusted gain is {without:.3f}"

@@ -5,7 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from trade_pipeline.core.market.event import Floats, Ints
-from trade_pipeline.core.training.clustered import difference_interval, market_adjusted
+from trade_pipeline.core.training.clustered import (
+    difference_interval,
+    market_adjusted,
+    mean_interval,
+)
 from trade_pipeline.core.training.evidence import REGIMES, Evidence, Scored
 from trade_pipeline.core.training.gate_config import GateConfig
 from trade_pipeline.core.training.verdict import GateResult, Verdict
@@ -21,7 +25,7 @@ def improvement(evidence: Evidence, config: GateConfig) -> GateResult:
     """More return per stake than the heuristic and the incumbent, and no less than a linear model.
 
     Returns are market-adjusted, so that what is measured is the choice among a day's candidates
-    and not the luck of the days.
+    and not the luck of the days.  Beside a rival that enters nothing, a stake must earn something.
     """
     verdict, rows = Verdict("improvement"), evidence.holdout
     adjusted = market_adjusted(rows.returns, rows.day)
@@ -31,6 +35,15 @@ def improvement(evidence: Evidence, config: GateConfig) -> GateResult:
         entries >= config.min_entries, f"enters {entries} candidates, needs {config.min_entries}"
     )
     for name, stake in _rivals(rows):
+        if not (stake > 0).any():
+            earned = mean_interval(rows.returns, rows.stake, rows.day, rows.token)
+            verdict.number(**{f"against_{name}": earned})
+            verdict.require(
+                earned.low > 0,
+                f"return per stake where the {name} enters nothing: {earned.value:+.4f}, interval "
+                f"from {earned.low:+.4f}, needs to begin above zero",
+            )
+            continue
         better = difference_interval(adjusted, rows.stake, stake, rows.day, rows.token)
         raw = difference_interval(rows.returns, rows.stake, stake, rows.day, rows.token)
         verdict.number(**{f"against_{name}": better, f"against_{name}_unadjusted": raw})
@@ -47,23 +60,28 @@ def improvement(evidence: Evidence, config: GateConfig) -> GateResult:
     # A linear model that enters nothing is no rival.
     if (rows.linear_stake > 0).sum() >= config.min_entries:
         verdict.require(
-            linear.value >= -config.linear_margin and linear.high >= 0,
-            f"earns {linear.value:+.4f} per stake against the linear model, allowed "
-            f"{-config.linear_margin:+.4f}",
+            linear.low >= -config.linear_margin,
+            f"return per stake against the linear model: {linear.value:+.4f}, interval from "
+            f"{linear.low:+.4f}, allowed {-config.linear_margin:+.4f}",
         )
     return verdict.result()
 
 
 def no_harm(evidence: Evidence, config: GateConfig) -> GateResult:
-    """Return, drawdown and tail loss against what decides now, and return in every regime."""
+    """Return, drawdown and tail loss against what decides now, and return in every regime.
+
+    A rival that enters nothing has none of them: beside it, `improvement` asks for earnings.
+    """
     verdict, rows = Verdict("no_harm"), evidence.holdout
     for name, stake in _rivals(rows):
+        if not (stake > 0).any():
+            continue
         overall = difference_interval(rows.returns, rows.stake, stake, rows.day, rows.token)
         verdict.number(**{f"return_against_{name}": overall})
         verdict.require(
-            overall.value >= -config.harm_margin,
-            f"return per stake against the {name}: {overall.value:+.4f}, allowed "
-            f"{-config.harm_margin:+.4f}",
+            overall.value >= -config.harm_margin and overall.high >= 0,
+            f"return per stake against the {name}: {overall.value:+.4f}, up to {overall.high:+.4f},"
+            f" allowed {-config.harm_margin:+.4f}",
         )
         for measure, figure, margin in (
             ("drawdown", drawdown, config.drawdown_margin),

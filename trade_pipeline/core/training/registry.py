@@ -220,15 +220,22 @@ def diff_models(one: ModelRecord, other: ModelRecord) -> list[tuple[str, Any, An
 
 
 def trials_before(connection: psycopg.Connection, market: str, besides: str) -> int:
-    """Hyper-parameter trials of the models that were stored before on a market.
+    """What was tried before on a market: every choice among them may have been luck.
+
+    Hyper-parameter trials of the models, and settings of the sessions in experiments.
 
     Args:
-        besides: a model's version; models that were stored after it do not count either.
+        besides: a model's version; what was stored after it does not count either.
     """
     row = connection.execute(
-        "SELECT coalesce(sum((content::jsonb ->> 'trials')::bigint), 0) FROM trade.models "
-        "WHERE market = %(market)s AND model_version <> %(besides)s AND recorded_at <= coalesce("
-        "(SELECT recorded_at FROM trade.models WHERE model_version = %(besides)s), 'infinity')",
+        "WITH known AS (SELECT coalesce((SELECT recorded_at FROM trade.models "
+        "WHERE model_version = %(besides)s), 'infinity') AS until) "
+        "SELECT (SELECT coalesce(sum((content::jsonb ->> 'trials')::bigint), 0) "
+        "FROM trade.models, known WHERE market = %(market)s AND model_version <> %(besides)s "
+        "AND recorded_at <= until) "
+        "+ (SELECT count(DISTINCT s.params_ptr) FROM known, trade.experiment_sessions e "
+        "JOIN trade.sessions s USING (session_id) WHERE s.market = %(market)s "
+        "AND e.recorded_at <= until)",
         {"market": market, "besides": besides},
     ).fetchone()
     assert row is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from trade_pipeline.core.dataset.split import cross_validation_splits
 from trade_pipeline.core.dataset.weights import micros_of
 from trade_pipeline.core.features.calibration import Bools
+from trade_pipeline.core.features.preparation import selection_scores
 from trade_pipeline.core.market.event import DAY, Floats, Ints
 from trade_pipeline.core.training.clustered import market_adjusted
 from trade_pipeline.core.training.config import TrainingConfig
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TrainingRows:
     """The rows that a model learns from, in order of time.
 
@@ -53,6 +55,11 @@ class TrainingRows:
         """Returns less the mean of their day's rows."""
         return market_adjusted(self.returns, self.days)
 
+    @cached_property
+    def scores(self) -> Floats:
+        """Of the inputs, for their selection: how far each ranks the adjusted returns."""
+        return selection_scores(self.frame, self.inputs, self.adjusted)
+
     def take(self, rows: Ints) -> TrainingRows:
         """Some of them."""
         return TrainingRows(self.frame.iloc[rows], self.inputs, self.weights[rows])
@@ -75,10 +82,14 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """The trials in their order, and the folds that judged them."""
+    """The trials in their order, and the folds that judged them.
+
+    Attributes:
+        folds: the rows that each learned from, and the positions of those that it held out.
+    """
 
     trials: Sequence[Trial]
-    folds: Sequence[tuple[Ints, Ints]]
+    folds: Sequence[tuple[TrainingRows, Ints]]
 
     @property
     def chosen(self) -> int:
@@ -97,7 +108,12 @@ def search(rows: TrainingRows, config: TrainingConfig, progress: Progress | None
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    folds = cross_validation_splits(rows.frame, config.folds, embargo_hours=config.embargo_hours)
+    folds = [
+        (rows.take(learn), held_out)
+        for learn, held_out in cross_validation_splits(
+            rows.frame, config.folds, embargo_hours=config.embargo_hours
+        )
+    ]
     trials: list[Trial] = []
 
     def objective(trial: optuna.Trial) -> float:
@@ -152,7 +168,7 @@ def fit(kind: str, rows: TrainingRows, params: Mapping[str, Any], seed: int) -> 
     model.fit(
         rows.frame[list(rows.inputs)],
         rows.adjusted if kind == "regressor" else rows.returns > 0,
-        prepare__returns=rows.adjusted,
+        prepare__scores=rows.scores,
         **{f"trees__{name}": value for name, value in trees.items()},
     )
     return model
@@ -196,12 +212,14 @@ def _suggest(trial: optuna.Trial) -> dict[str, Any]:
 
 
 def _try(
-    rows: TrainingRows, folds: Sequence[tuple[Ints, Ints]], params: dict[str, Any], seed: int
+    rows: TrainingRows,
+    folds: Sequence[tuple[TrainingRows, Ints]],
+    params: dict[str, Any],
+    seed: int,
 ) -> Trial:
     predicted = np.full(len(rows.frame), np.nan)
     judged = []
-    for learn, held_out in folds:
-        known = rows.take(learn)
+    for known, held_out in folds:
         model = fit("regressor", known, params, seed)
         frame = rows.frame.iloc[held_out][list(rows.inputs)]
         predicted[held_out] = found = model.predict(frame).astype(np.float64)

@@ -19,9 +19,9 @@ class Prepare(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
     def __init__(self, max_features: int) -> None:
         self.max_features = max_features
 
-    def fit(self, frame: pd.DataFrame, target: npt.NDArray[Any], *, returns: Floats) -> Self:
-        """Select for the returns, whatever the target of the step after; learn the scales."""
-        self.preparation_ = Preparation.fit(frame, list(frame.columns), returns, self.max_features)
+    def fit(self, frame: pd.DataFrame, target: npt.NDArray[Any], *, scores: Floats) -> Self:
+        """Select by the columns' scores, whatever the next step's target is; learn the scales."""
+        self.preparation_ = Preparation.fit(frame, list(frame.columns), scores, self.max_features)
         return self
 
     def transform(self, frame: pd.DataFrame) -> npt.NDArray[np.float32]:

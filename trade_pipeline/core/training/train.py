@@ -10,13 +10,20 @@ import numpy as np
 
 from trade_pipeline.core.dataset.weights import label_uniqueness, micros_of
 from trade_pipeline.core.errors import BadConfig
-from trade_pipeline.core.features.calibration import fit_platt
+from trade_pipeline.core.features.calibration import fit_platt_beside
 from trade_pipeline.core.features.registry import FEATURES
 from trade_pipeline.core.market.event import DAY
 from trade_pipeline.core.strategy.model import TradeModel
 from trade_pipeline.core.training.config import TrainingConfig
 from trade_pipeline.core.training.policy import break_even_confidence
-from trade_pipeline.core.training.search import Progress, Search, TrainingRows, fit, search
+from trade_pipeline.core.training.search import (
+    Progress,
+    Search,
+    TrainingRows,
+    day_odds,
+    fit,
+    search,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,20 +62,21 @@ def train(
         BadConfig: too few winners or losers to learn from.
     """
     rows = training_rows(frame, features, config)
-    won = int((rows.returns > 0).sum())
-    if min(won, len(rows.returns) - won) < MIN_OF_EACH * config.folds:
+    won = rows.returns > 0
+    winners = int(won.sum())
+    if min(winners, len(won) - winners) < MIN_OF_EACH * config.folds:
         raise BadConfig(
-            f"training: {won} winners among {len(rows.returns)} rows, expected at least "
+            f"training: {winners} winners among {len(rows.returns)} rows, expected at least "
             f"{MIN_OF_EACH * config.folds} winners and as many losers for {config.folds} folds"
         )
     found = search(rows, config, progress)
     params = found.trials[found.chosen].params
-    margin = np.empty(len(rows.returns))
-    for learn, held_out in found.folds:
-        classifier = fit("classifier", rows.take(learn), params, config.seed)
+    margin = np.empty(len(won))
+    for known, held_out in found.folds:
+        classifier = fit("classifier", known, params, config.seed)
         prepared = classifier["prepare"].transform(rows.frame.iloc[held_out][list(rows.inputs)])
         margin[held_out] = classifier["trees"].predict(prepared, output_margin=True)
-    slope, offset = fit_platt(margin, rows.returns > 0, rows.weights)
+    slope, offset = fit_platt_beside(margin, won, rows.weights, day_odds(won, rows.days))
     regressor = fit("regressor", rows, params, config.seed)
     classifier = fit("classifier", rows, params, config.seed)
     return Training(

@@ -12,7 +12,7 @@ import pandas as pd
 
 from trade_pipeline.core.dataset.leaks.guard import Guard
 from trade_pipeline.core.dataset.leaks.suite import Prepared, Splits, run_guards
-from trade_pipeline.core.features.preparation import Preparation
+from trade_pipeline.core.features.preparation import Preparation, selection_scores
 from trade_pipeline.core.market.event import Floats
 from trade_pipeline_tests.core.dataset.made_market import DELAY, Feature
 from trade_pipeline_tests.core.dataset.planted import Planted
@@ -57,8 +57,9 @@ def split(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def fit(frame: pd.DataFrame, features: list[str] | None = None, k: int = 8) -> dict[str, Any]:
-    target = frame["target_return"].to_numpy()
-    return Preparation.fit(frame, features or frame.attrs["features"], target, k).to_dict()
+    names = features or frame.attrs["features"]
+    scores = selection_scores(frame, names, frame["target_return"].to_numpy())
+    return Preparation.fit(frame, names, scores, k).to_dict()
 
 
 def market_leak(guard: str) -> Callable[[Feature], Feature]:

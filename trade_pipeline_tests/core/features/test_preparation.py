@@ -26,7 +26,7 @@ VALUES = st.floats(-1e100, 1e100) | st.just(float("nan"))
 
 
 def fitted(frame: pd.DataFrame = TRAIN, k: int = 50) -> Preparation:
-    return Preparation.fit(frame, FEATURES, TARGET, k)
+    return Preparation.fit(frame, FEATURES, selection_scores(frame, FEATURES, TARGET), k)
 
 
 def pipeline_of(frame: pd.DataFrame) -> Pipeline:
@@ -48,7 +48,8 @@ def test_it_equals_scikit_learn_for_any_values(rows: list[tuple[float, ...]]) ->
     frame = pd.DataFrame(rows, columns=list("abc"), dtype="float64")
     target = np.arange(len(rows)) % 3.0
     try:
-        preparation = Preparation.fit(frame, list("abc"), target, 2)
+        scores = selection_scores(frame, list("abc"), target)
+        preparation = Preparation.fit(frame, list("abc"), scores, 2)
     except BadConfig:
         return
     selected = frame[list(preparation.features)]
@@ -109,13 +110,15 @@ def test_a_few_values_that_happen_to_fit_do_not_beat_many_that_tell_something() 
     rare = np.full(len(TRAIN), np.nan)
     rare[:4] = TARGET[:4]
     frame = TRAIN.assign(rare=rare)
-    assert list(select_features(frame, ["rare", "momentum"], TARGET, 1)) == ["momentum"]
+    scores = selection_scores(frame, ["rare", "momentum"], TARGET)
+    assert list(select_features(["rare", "momentum"], scores, 1)) == ["momentum"]
 
 
 def test_of_equal_features_the_first_is_selected() -> None:
     frame = TRAIN.assign(copy=TRAIN["momentum"], inverse=-TRAIN["momentum"])
     names = ["copy", "momentum", "inverse"]
-    assert list(select_features(frame, names, TARGET, 2)) == ["copy", "momentum"]
+    scores = selection_scores(frame, names, TARGET)
+    assert list(select_features(names, scores, 2)) == ["copy", "momentum"]
 
 
 @settings(deadline=None, max_examples=25)
@@ -132,8 +135,10 @@ def test_rows_without_a_needed_feature_are_refused_by_its_name() -> None:
 
 
 def test_training_rows_in_which_nothing_varies_are_refused() -> None:
+    names = ["flat", "unknown"]
+    scores = selection_scores(TRAIN, names, TARGET)
     with pytest.raises(BadConfig, match="none of 2 varies"):
-        Preparation.fit(TRAIN, ["flat", "unknown"], TARGET, 5)
+        Preparation.fit(TRAIN, names, scores, 5)
 
 
 def test_values_without_a_finite_variance_are_refused_by_the_features_name() -> None:

@@ -41,6 +41,22 @@ def one_token(token: int) -> np.ndarray[Any, Any]:
     return np.where(HOLDOUT.token == token, base + 2.0 * (HOLDOUT.stake > 0), base)
 
 
+def surely_worse() -> np.ndarray[Any, Any]:
+    """Returns by which the model loses half a point against the heuristic, and always does."""
+    alone = HOLDOUT.stake > 0
+    return np.where(alone & ~(HOLDOUT.heuristic_stake > 0), 0.0, np.where(alone, 0.003, 0.007))
+
+
+def promising(more: float) -> dict[str, Any]:
+    """A model that promises more profits than there are."""
+    parts = {"validation": VALIDATION, "holdout": HOLDOUT}
+    level = np.mean([np.mean(part.confidence - (part.returns > 0)) for part in parts.values()])
+    return {
+        name: replace(part, confidence=np.clip(part.confidence + more - level, 0, 1))
+        for name, part in parts.items()
+    }
+
+
 @pytest.mark.parametrize(
     ("gate", "spoiled", "told"),
     [
@@ -52,24 +68,39 @@ def one_token(token: int) -> np.ndarray[Any, Any]:
             {"validation": replace(VALIDATION, predicted=VALIDATION.predicted * 8)},
             "R2 -",
         ),
+        (
+            "predictive_power",
+            {"validation": replace(VALIDATION, predicted=VALIDATION.predicted - 0.3)},
+            "unadjusted R2 -",
+        ),
         ("fold_stability", {"folds": [Fold(0.1, s, 9) for s in (0.2, -0.1, -0.1)]}, "33% of"),
         ("fold_stability", {"folds": [Fold(0.1, s, 9) for s in (0.9, 0.01, 0.01)]}, "mean 0.30"),
         ("fold_stability", {"folds": [Fold(0.1, 0.2, 9)] * 2}, "2 folds, needs 3"),
         ("improvement", holdout(heuristic_stake=HOLDOUT.stake), "against the heuristic: +0.0000"),
         ("improvement", holdout(incumbent_stake=HOLDOUT.stake), "against the incumbent"),
         ("improvement", holdout(linear_stake=(HOLDOUT.returns > 0.1) * 1.0), "linear model"),
+        (
+            "improvement",
+            holdout(heuristic_stake=np.zeros(ROWS), returns=HOLDOUT.returns - 0.2),
+            "where the heuristic enters nothing",
+        ),
         ("improvement", holdout(stake=HOLDOUT.stake * (np.arange(ROWS) < 30)), "enters"),
         ("fresh_holdout", {"holdout_used_by": ["first-1234"]}, "first-1234"),
         ("no_harm", holdout(returns=-HOLDOUT.returns), "return per stake against the heuristic"),
         ("no_harm", holdout(returns=-HOLDOUT.returns), "drawdown"),
+        ("no_harm", holdout(returns=surely_worse()), "-0.0041, up to -0.0039"),
         ("calibration", holdout(confidence=HOLDOUT.confidence**4), "calibration error"),
         ("calibration", holdout(confidence=1 - HOLDOUT.confidence), "wins no more often"),
+        ("calibration", holdout(confidence=1 - HOLDOUT.confidence), "no better than the 0.2"),
+        ("calibration", promising(0.12), "more profits than there are"),
+        ("calibration", promising(-0.25), "more profits than there are"),
         ("overfitting", {"earlier_trials": 10**9}, "after 1000000006 trials"),
         ("overfitting", {"trial_days": np.ones((90, 1)), "chosen_trial": 0}, "overfitting nan"),
         ("leak_guards", {"guards": None}, "never asked: compare_vectors"),
         ("leak_guards", {"guards": dict.fromkeys(GUARDS, True) | {GUARDS[3]: False}}, GUARDS[3]),
         ("sanity", {"importance": {"one": 0.7, "two": 0.3}}, "one makes 70%"),
         ("sanity", {"train_range": (-0.1, 0.1)}, "was seen"),
+        ("sanity", holdout(stake=HOLDOUT.stake * (HOLDOUT.token < 9)), "enters 9 tokens, needs 10"),
         ("sanity", holdout(returns=one_token(3)), "without its best token"),
         ("sanity", holdout(confidence=HOLDOUT.confidence + 1), "outside 0..1"),
     ],
@@ -78,6 +109,19 @@ def test_each_fault_is_refused_by_its_gate(gate: str, spoiled: dict[str, Any], t
     found = refused(good(**spoiled))
     assert gate in found
     assert told in "; ".join(found[gate].reasons)
+
+
+def test_a_rival_that_enters_nothing_is_beaten_by_earning_something() -> None:
+    earning = {"returns": HOLDOUT.returns + 0.1, "heuristic_stake": np.zeros(ROWS)}
+    found = refused(good(**holdout(**earning)))
+    assert "improvement" not in found
+    assert "no_harm" not in found
+
+
+def test_a_linear_model_may_be_as_good_but_not_surely_better() -> None:
+    alike = gates.improvement(good(**holdout(linear_stake=HOLDOUT.stake)), CONFIG)
+    assert alike.passed
+    assert alike.numbers["against_linear"]["value"] == 0
 
 
 def test_a_threshold_can_only_be_made_stricter() -> None:

@@ -19,7 +19,8 @@ from trade_pipeline.core.errors import BadConfig, InvalidRecord, RecordConflict
 from trade_pipeline.core.ids import micros, trade_uuid
 from trade_pipeline.core.ledger.append import append_now, read_chain
 from trade_pipeline.core.ledger.bulk import append_bulk
-from trade_pipeline.core.records import Record, TradeCandidate
+from trade_pipeline.core.ledger.experiments import link_experiment
+from trade_pipeline.core.records import Record, Session, TradeCandidate
 from trade_pipeline.core.store.artifacts import ArtifactDamaged, ArtifactStore
 from trade_pipeline.core.store.database import Database
 from trade_pipeline.core.store.server import EmbeddedPostgres
@@ -343,6 +344,27 @@ def test_trials_are_counted_of_the_models_before_on_the_same_market(
         assert trials_before(connection, MARKET, second.model_version) == 1
         assert trials_before(connection, MARKET, third.model_version) == 21
         assert trials_before(connection, MARKET, "not stored yet") == 321
+
+
+def test_each_setting_that_an_experiment_tried_on_the_market_counts_as_a_trial(
+    fresh_database: Database, artifacts: ArtifactStore
+) -> None:
+    with fresh_database.connect(autocommit=True) as connection:
+        put(connection, dataset_record())
+        first = put_model(connection, artifacts, trials=5)
+        for number, (market, params) in enumerate(
+            [(MARKET, "one"), (MARKET, "one"), (MARKET, "two"), ("simulated", "three")]
+        ):
+            session = Session(
+                session_id=f"s{number}", mode="backtest", market=market, code_version="1",
+                params_ptr=params,
+            )  # fmt: skip
+            put(connection, session)
+            link_experiment(connection, "stops", session.session_id)
+        put(connection, Session("alone", "backtest", MARKET, "1", params_ptr="four"))
+        assert trials_before(connection, MARKET, first.model_version) == 0
+        second = put_model(connection, artifacts, trials=7)
+        assert trials_before(connection, MARKET, second.model_version) == 5 + 2
 
 
 # Holdout windows
