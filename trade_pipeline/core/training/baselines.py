@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trade_pipeline.core.features.preparation import Preparation
 from trade_pipeline.core.market.event import Floats
-from trade_pipeline.core.training.policy import break_even_confidence
 from trade_pipeline.core.training.search import TrainingRows, day_odds
 
 if TYPE_CHECKING:
@@ -23,16 +22,10 @@ _PENALTY = 100.0
 
 @dataclass(frozen=True, slots=True)
 class LinearBaseline:
-    """Logistic regression of the profit.
-
-    Like the model's trees it learns beside the odds of a profit on the row's own day, which nobody
-    knows beforehand: a prediction is made at the training days' mean odds.
-    """
+    """Logistic regression of the profit, beside the odds of a profit on each row's own day."""
 
     preparation: Preparation
-    entry_confidence: float
-    _odds: float
-    _profit: Any
+    coefficients: Floats
 
     @classmethod
     def fit(cls, rows: TrainingRows) -> LinearBaseline:
@@ -42,23 +35,16 @@ class LinearBaseline:
         preparation = Preparation.fit(
             rows.frame, list(rows.inputs), rows.scores, min(MAX_FEATURES, len(rows.inputs))
         )
-        x = _bounded(preparation, rows.frame)
         won = rows.returns > 0
-        odds = day_odds(won, rows.days)
-        return cls(
-            preparation=preparation,
-            entry_confidence=break_even_confidence(rows.returns, rows.weights),
-            _odds=float(np.average(odds, weights=rows.weights)),
-            _profit=LogisticRegression(C=1.0 / _PENALTY, max_iter=1000).fit(
-                np.column_stack((x, odds)), won, sample_weight=rows.weights
-            ),
+        x = np.column_stack((_bounded(preparation, rows.frame), day_odds(won, rows.days)))
+        fitted = LogisticRegression(C=1.0 / _PENALTY, max_iter=1000).fit(
+            x, won, sample_weight=rows.weights
         )
+        return cls(preparation, fitted.coef_[0, :-1])
 
-    def confidence(self, frame: pd.DataFrame) -> Floats:
-        """Probability of a profit."""
-        x = _bounded(self.preparation, frame)
-        odds = np.full(len(x), self._odds)
-        found: Floats = self._profit.predict_proba(np.column_stack((x, odds)))[:, 1]
+    def score(self, frame: pd.DataFrame) -> Floats:
+        """Log odds of a profit, but for what all candidates of a day share."""
+        found: Floats = _bounded(self.preparation, frame) @ self.coefficients
         return found
 
 

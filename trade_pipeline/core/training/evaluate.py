@@ -15,7 +15,7 @@ from trade_pipeline.core.strategy.config import SignalConfig
 from trade_pipeline.core.strategy.model import TradeModel
 from trade_pipeline.core.training.baselines import LinearBaseline
 from trade_pipeline.core.training.evidence import Evidence, Fold, Scored
-from trade_pipeline.core.training.policy import stakes
+from trade_pipeline.core.training.policy import dealt_by, may_enter, stakes
 from trade_pipeline.core.training.search import Search, TrainingRows, utc_days
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class SearchSummary:
     @classmethod
     def of(cls, search: Search, rows: TrainingRows) -> SearchSummary:
         """The summary of a search over some rows."""
-        days = np.stack([daily_values(trial.predicted, rows) for trial in search.trials], axis=1)
+        days = np.stack([daily_values(trial.margin, rows) for trial in search.trials], axis=1)
         return cls(search.trials[search.chosen].folds, days, search.chosen)
 
     def to_dict(self) -> dict[str, Any]:
@@ -130,14 +130,14 @@ def importances(model: TradeModel, frame: pd.DataFrame) -> dict[str, float]:
     return {model.inputs[index]: float(share[index]) for index in order.tolist()}
 
 
-def daily_values(predicted: Floats, rows: TrainingRows) -> Floats:
+def daily_values(score: Floats, rows: TrainingRows) -> Floats:
     """What leaning towards the higher ranked candidates earns by UTC day, per candidate.
 
     Candidates weigh by their rank among all rows, from -1/2 to 1/2; returns are market-adjusted.
     """
     from scipy.stats import rankdata
 
-    lean = (rankdata(predicted) - 0.5) / len(predicted) - 0.5
+    lean = (rankdata(score) - 0.5) / len(score) - 0.5
     _, day = np.unique(rows.days, return_inverse=True)
     found: Floats = np.bincount(day, lean * rows.adjusted) / np.bincount(day)
     return found
@@ -160,6 +160,7 @@ def _scored(
 ) -> Scored:
     prediction = model.predict(model.inputs_of(frame))
     heuristic = frame["heuristic_confidence"].to_numpy(np.float64)
+    stake = stakes(prediction.confidence, model.entry_confidence, frame, signal)
     return Scored(
         day=utc_days(frame),
         token=frame.groupby(["market", "instrument"]).ngroup().to_numpy().astype(np.int64),
@@ -167,9 +168,9 @@ def _scored(
         returns=frame["target_return"].to_numpy(np.float64),
         predicted=prediction.expected_return,
         confidence=prediction.confidence,
-        stake=stakes(prediction.confidence, model.entry_confidence, frame, signal),
+        stake=stake,
         heuristic_stake=stakes(heuristic, signal.min_confidence, frame, signal),
-        linear_stake=stakes(linear.confidence(frame), linear.entry_confidence, frame, signal),
+        linear_stake=dealt_by(linear.score(frame), stake, may_enter(frame, signal)),
         incumbent_stake=None
         if incumbent is None
         else stakes(

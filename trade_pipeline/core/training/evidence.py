@@ -43,10 +43,19 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """One fold of the purged cross-validation inside training, on market-adjusted returns."""
+    """One fold of the purged cross-validation inside training.
 
-    r2: float
+    Both models are asked about market-adjusted returns.
+
+    Attributes:
+        rank_correlation: of the classifier's log odds of a profit.
+        return_rank_correlation, r2: of the regressor's expected return.
+        rows: that were held out.
+    """
+
     rank_correlation: float
+    return_rank_correlation: float
+    r2: float
     rows: int
 
 

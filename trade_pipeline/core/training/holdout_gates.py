@@ -22,7 +22,8 @@ _HARM_LEVEL = 0.99
 
 
 def improvement(evidence: Evidence, config: GateConfig) -> GateResult:
-    """More return per stake than the heuristic and the incumbent, and no less than a linear model.
+    """More return per stake than the heuristic and the incumbent, and no less than a linear model
+    earns with the same stakes.
 
     Returns are market-adjusted, so that what is measured is the choice among a day's candidates
     and not the luck of the days.  Beside a rival that enters nothing, a stake must earn something.
@@ -57,13 +58,11 @@ def improvement(evidence: Evidence, config: GateConfig) -> GateResult:
     verdict.require(
         bool(np.isfinite(rows.linear_stake).all()), "a stake of the linear model is unknown"
     )
-    # A linear model that enters nothing is no rival.
-    if (rows.linear_stake > 0).sum() >= config.min_entries:
-        verdict.require(
-            linear.low >= -config.linear_margin,
-            f"return per stake against the linear model: {linear.value:+.4f}, interval from "
-            f"{linear.low:+.4f}, allowed {-config.linear_margin:+.4f}",
-        )
+    verdict.require(
+        linear.low >= -config.linear_margin,
+        f"return per stake against the linear model: {linear.value:+.4f}, interval from "
+        f"{linear.low:+.4f}, allowed {-config.linear_margin:+.4f}",
+    )
     return verdict.result()
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trade_pipeline.core.features.calibration import Bools
 from trade_pipeline.core.market.event import Floats
 from trade_pipeline.core.strategy.config import SignalConfig
 
@@ -23,12 +24,28 @@ def stakes(
     """
     span = 1.0 - entry_confidence
     certainty = (confidence - entry_confidence) / span if span > 0 else np.ones(len(confidence))
+    entered = (confidence >= entry_confidence) & may_enter(frame, signal)
+    return np.where(entered, 0.5 + 0.5 * np.clip(certainty, 0.0, 1.0), 0.0)
+
+
+def may_enter(frame: pd.DataFrame, signal: SignalConfig) -> Bools:
+    """Which candidates pass the filters that hold for every model."""
     risk = frame["rug_risk"].to_numpy(np.float64)
     move = np.abs(frame["return_24h"].to_numpy(np.float64))
     # What is unknown is NaN, which is neither above nor below anything.
-    refused = (risk > signal.max_rug_risk) | (move < signal.min_move_24h)
-    entered = (confidence >= entry_confidence) & ~refused
-    return np.where(entered, 0.5 + 0.5 * np.clip(certainty, 0.0, 1.0), 0.0)
+    may: Bools = ~((risk > signal.max_rug_risk) | (move < signal.min_move_24h))
+    return may
+
+
+def dealt_by(score: Floats, stake: Floats, may_enter: Bools) -> Floats:
+    """The same stakes for the candidates that another score ranks highest, the largest first.
+
+    It compares rankings alone: whoever enters less can be choosier, and earns more per stake.
+    """
+    order = np.flatnonzero(may_enter)[np.argsort(-score[may_enter], kind="stable")]
+    dealt = np.zeros(len(stake))
+    dealt[order] = np.sort(stake[may_enter])[::-1]
+    return dealt
 
 
 def break_even_confidence(returns: Floats, weights: Floats) -> float:

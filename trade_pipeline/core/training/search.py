@@ -70,14 +70,15 @@ class Trial:
     """One setting of the hyper-parameters.
 
     Attributes:
-        score: mean rank correlation of the folds.
-        predicted: the return of every training row, by a model that did not see its fold.
+        score: mean rank correlation of both models over the folds.
+        margin: log odds of a profit of every training row, beside those of its day, by a classifier
+            that did not see its fold.
     """
 
     params: Mapping[str, Any]
     score: float
     folds: Sequence[Fold]
-    predicted: Floats
+    margin: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ class Search:
 def search(rows: TrainingRows, config: TrainingConfig, progress: Progress | None = None) -> Search:
     """Try ``config.trials`` settings (tree-structured Parzen estimator, Bergstra et al. 2011).
 
-    Selection, imputation and scaling are fitted anew in each fold.
+    The first is a cautious one.  Selection, imputation and scaling are fitted anew in each fold.
 
     Args:
         progress: called with (trials so far, all trials).
@@ -125,23 +126,27 @@ def search(rows: TrainingRows, config: TrainingConfig, progress: Progress | None
     study = optuna.create_study(
         direction="maximize", sampler=optuna.samplers.TPESampler(seed=config.seed)
     )
+    study.enqueue_trial(_CAUTIOUS)
     study.optimize(objective, n_trials=config.trials)
     return Search(trials, folds)
 
 
-def pipeline(kind: str, params: Mapping[str, Any], seed: int) -> Pipeline:
+def pipeline(kind: str, params: Mapping[str, Any], seed: int, rows: int) -> Pipeline:
     """Selection, imputation, scaling and trees.
 
     Args:
         kind: ``regressor`` or ``classifier``.
         params: ``max_features`` for the selection, the rest for the trees.
+        rows: that they learn from.
     """
     import xgboost as xgb
     from sklearn.pipeline import Pipeline
 
     from trade_pipeline.core.training.steps import Prepare
 
-    trees = {name: value for name, value in params.items() if name != "max_features"}
+    trees = dict(params)
+    prepare = Prepare(trees.pop("max_features"))
+    trees["min_child_weight"] = trees.pop("min_leaf_share") * rows
     # One thread: sums of several may come in another order, and another model of it.
     fixed = {"tree_method": "hist", "n_jobs": 1, "random_state": seed}
     # What the trees add to is theirs to know: zero, in returns and in log odds.
@@ -149,8 +154,7 @@ def pipeline(kind: str, params: Mapping[str, Any], seed: int) -> Pipeline:
     model = xgb.XGBRegressor if kind == "regressor" else xgb.XGBClassifier
     if kind == "classifier":
         # A row counts at most a quarter in a logistic leaf, and one in a leaf of squared errors.
-        trees["min_child_weight"] = trees["min_child_weight"] / 4
-    prepare = Prepare(params["max_features"])
+        trees["min_child_weight"] /= 4
     return Pipeline([("prepare", prepare), ("trees", model(**fixed | trees))])
 
 
@@ -164,7 +168,7 @@ def fit(kind: str, rows: TrainingRows, params: Mapping[str, Any], seed: int) -> 
     trees = {"sample_weight": rows.weights}
     if kind == "classifier":
         trees["base_margin"] = day_odds(rows.returns > 0, rows.days)
-    model = pipeline(kind, params, seed)
+    model = pipeline(kind, params, seed, len(rows.frame))
     model.fit(
         rows.frame[list(rows.inputs)],
         rows.adjusted if kind == "regressor" else rows.returns > 0,
@@ -198,15 +202,22 @@ def rank_correlation(predicted: Floats, returns: Floats) -> float:
     return float(spearmanr(predicted, returns).statistic)
 
 
+# Single returns are nearly all noise: shallow trees with large leaves over many features.
+_CAUTIOUS = {
+    "max_features": 50, "n_estimators": 60, "max_depth": 3, "learning_rate": 0.05,
+    "min_leaf_share": 0.04, "subsample": 0.7, "colsample_bytree": 0.4, "reg_lambda": 10.0,
+}  # fmt: skip
+
+
 def _suggest(trial: optuna.Trial) -> dict[str, Any]:
     return {
         "max_features": trial.suggest_categorical("max_features", [10, 20, 35, 50]),
-        "n_estimators": trial.suggest_int("n_estimators", 40, 200, step=20),
-        "max_depth": trial.suggest_int("max_depth", 2, 5),
+        "n_estimators": trial.suggest_int("n_estimators", 40, 300, step=20),
+        "max_depth": trial.suggest_int("max_depth", 1, 5),
         "learning_rate": trial.suggest_float("learning_rate", 0.02, 0.12, log=True),
-        "min_child_weight": trial.suggest_float("min_child_weight", 3, 100, log=True),
+        "min_leaf_share": trial.suggest_float("min_leaf_share", 0.002, 0.1, log=True),
         "subsample": trial.suggest_float("subsample", 0.5, 0.9),
-        "colsample_bytree": trial.suggest_float("colsample_bytree", 0.3, 0.9),
+        "colsample_bytree": trial.suggest_float("colsample_bytree", 0.2, 0.8),
         "reg_lambda": trial.suggest_float("reg_lambda", 1, 100, log=True),
     }
 
@@ -217,19 +228,23 @@ def _try(
     params: dict[str, Any],
     seed: int,
 ) -> Trial:
-    predicted = np.full(len(rows.frame), np.nan)
+    margin = np.empty(len(rows.frame))
     judged = []
     for known, held_out in folds:
-        model = fit("regressor", known, params, seed)
-        frame = rows.frame.iloc[held_out][list(rows.inputs)]
-        predicted[held_out] = found = model.predict(frame).astype(np.float64)
-        truth = rows.take(held_out).adjusted
+        frame, truth = rows.frame.iloc[held_out][list(rows.inputs)], rows.adjusted[held_out]
+        expected = fit("regressor", known, params, seed).predict(frame).astype(np.float64)
+        classifier = fit("classifier", known, params, seed)
+        prepared = classifier["prepare"].transform(frame)
+        margin[held_out] = odds = classifier["trees"].predict(prepared, output_margin=True)
         judged.append(
             Fold(
-                r2=1.0 - float(np.sum((truth - found) ** 2) / np.sum(truth**2)),
-                rank_correlation=rank_correlation(found, truth),
+                rank_correlation=rank_correlation(odds, truth),
+                return_rank_correlation=rank_correlation(expected, truth),
+                r2=1.0 - float(np.sum((truth - expected) ** 2) / np.sum(truth**2)),
                 rows=len(held_out),
             )
         )
-    score = float(np.mean([fold.rank_correlation for fold in judged]))
-    return Trial(params, score, judged, predicted)
+    score = float(
+        np.mean([(fold.rank_correlation + fold.return_rank_correlation) / 2 for fold in judged])
+    )
+    return Trial(params, score, judged, margin)

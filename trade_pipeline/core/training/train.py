@@ -70,15 +70,10 @@ def train(
             f"{MIN_OF_EACH * config.folds} winners and as many losers for {config.folds} folds"
         )
     found = search(rows, config, progress)
-    params = found.trials[found.chosen].params
-    margin = np.empty(len(won))
-    for known, held_out in found.folds:
-        classifier = fit("classifier", known, params, config.seed)
-        prepared = classifier["prepare"].transform(rows.frame.iloc[held_out][list(rows.inputs)])
-        margin[held_out] = classifier["trees"].predict(prepared, output_margin=True)
-    slope, offset = fit_platt_beside(margin, won, rows.weights, day_odds(won, rows.days))
-    regressor = fit("regressor", rows, params, config.seed)
-    classifier = fit("classifier", rows, params, config.seed)
+    chosen = found.trials[found.chosen]
+    slope, offset = fit_platt_beside(chosen.margin, won, rows.weights, day_odds(won, rows.days))
+    regressor = fit("regressor", rows, chosen.params, config.seed)
+    classifier = fit("classifier", rows, chosen.params, config.seed)
     return Training(
         model=TradeModel(
             market=market,

@@ -48,7 +48,7 @@ def good(**changes: Any) -> Evidence:
         holdout=scored(2),
         train_mean=0.0,
         train_range=(-0.95, 1.5),
-        folds=[Fold(0.01, score, 500) for score in (0.2, 0.15, 0.3, 0.25)],
+        folds=[Fold(score, 0.1, 0.01, 500) for score in (0.2, 0.15, 0.3, 0.25)],
         trial_days=trials,
         chosen_trial=5,
         earlier_trials=20,

@@ -10,7 +10,7 @@ FEATURES = ("return_24h", "rug_risk", "heuristic_confidence", "volatility_24h", 
 
 
 def labelled(
-    rows: int = 1_200, seed: int = 0, signal: float = 1.0, per_day: int = 4
+    rows: int = 2_400, seed: int = 0, signal: float = 1.0, per_day: int = 20
 ) -> pd.DataFrame:
     """Some decisions a day about one of eight tokens; ``volatility_24h`` tells of the return.
 

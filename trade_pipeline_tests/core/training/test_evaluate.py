@@ -30,7 +30,7 @@ ROWS = 5_000
 
 def evidence(signal: float, seed: int = 0) -> Evidence:
     """What a model that was trained on made rows shows; 60, 20 and 20 % with gaps of days."""
-    frame = labelled(ROWS, seed, signal, per_day=20)
+    frame = labelled(ROWS, seed, signal)
     # A line sees only half of what there is.
     bend = np.sign(frame["volatility_24h"].abs() - 0.67)
     frame["target_return"] = np.clip(frame["target_return"] + 0.05 * signal * bend, -0.9, 0.9)
