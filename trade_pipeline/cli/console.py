@@ -30,9 +30,14 @@ def print_table(title: str, rows: Sequence[dict[str, Any]]) -> None:
     if not rows:
         return
     table = Table(title=title, title_justify="left", title_style="bold")
-    for name in rows[0]:
+    for number, name in enumerate(rows[0]):
         numeric = isinstance(rows[0][name], int | float)
-        table.add_column(name.replace("_", " "), justify="right" if numeric else "left")
+        # The first column names the row, for the next command: it stays whole as long as it can.
+        table.add_column(
+            name.replace("_", " "),
+            justify="right" if numeric else "left",
+            no_wrap=number == 0,
+        )
     for row in rows:
         table.add_row(*(text_of(value) for value in row.values()))
     out.print(table)

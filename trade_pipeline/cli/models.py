@@ -121,7 +121,7 @@ def list_(as_json: Json = False) -> None:
     if as_json:
         print_json(found)
     elif found:
-        shown = ("short_name", "market", "kind", "dataset", "evaluation", "eligible", "stage")
+        shown = ("short_name", "market", "dataset", "evaluation", "eligible", "stage")
         print_table("Models", [{name: one[name] for name in shown} for one in found])
     else:
         out.print("no model is registered")
