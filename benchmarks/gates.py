@@ -17,6 +17,7 @@ recording's own features count as clean there.
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -208,7 +209,10 @@ def main() -> None:
             passed += run.passed
             planted.append(run.planted_auc)
             refused.update(gate.name for gate in run.gates if not gate.passed)
+            done = f"{kind}: {len(planted)} of {runs} runs, {passed} passed"
+            print(f"\r{done}", end="", file=sys.stderr, flush=True)
         if runs:
+            print(file=sys.stderr)
             seconds = (time.perf_counter() - started) / runs
             by_gate = ", ".join(f"{gate} {refused[gate]}" for gate in GATES if refused[gate])
             told = f", AUC of the plant {np.mean(planted):.3f}" if kind == "signal" else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -182,13 +183,26 @@ def diff(one: Model, other: Model, as_json: Json = False) -> None:
 
 
 @app.command()
-def explain(model: Model, as_json: Json = False) -> None:
+def explain(
+    model: Model,
+    picture: Annotated[
+        Path | None, typer.Option(help="PNG to write: a dot a row for each input.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """What moves a model's confidence, alone and in pairs."""
+    from trade_pipeline.core.report.model_pictures import shapley_png
     from trade_pipeline.core.store.store import Store
-    from trade_pipeline.core.training.explanation import explain_model
+    from trade_pipeline.core.training.explanation import (
+        explain_model,
+        explained_rows,
+        shapley_values,
+    )
 
     with Store.open(read_settings()) as store, err.status("looking at every fold"):
         found = explain_model(store, model)
+        if picture is not None:
+            picture.write_bytes(shapley_png(shapley_values(*explained_rows(store, model))))
     if as_json:
         print_json(asdict(found))
         return

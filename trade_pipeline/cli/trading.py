@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -119,12 +120,19 @@ def trace(
     if as_json:
         print_json(record)
         return
+    told = (record["candidate"] or {}).pop("contributions", None)
     for part in ("candidate", "research"):
         if record[part] is not None:
             print_table(
                 part,
                 [{"field": k, "value": _brief(v)} for k, v in record[part].items() if v],
             )
+    if told:
+        rows = [{"feature": name, "log odds of a profit": value} for name, value in told.items()]
+        odds = sum(told.values())
+        print_table(
+            f"why: together {odds:+.3f}, a confidence of {1 / (1 + math.exp(-odds)):.1%}", rows
+        )
     for part in ("executions", "outcomes"):
         for row in record[part]:
             print_table(

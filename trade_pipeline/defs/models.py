@@ -78,9 +78,15 @@ def candidate_model(
     context: dg.AssetExecutionContext, config: TrainingRunConfig, store: TradeStore
 ) -> dg.MaterializeResult[Any]:
     """A model trained on the newest dataset and registered; it may not decide before its gates."""
-    from trade_pipeline.core.report.model_pictures import folds_png, learning_curve_png
+    from trade_pipeline.core.dataset.rows import read_rows
+    from trade_pipeline.core.report.model_pictures import (
+        folds_png,
+        learning_curve_png,
+        shapley_png,
+    )
     from trade_pipeline.core.training.evaluate import SearchSummary
-    from trade_pipeline.core.training.register import learning_curve, train_model
+    from trade_pipeline.core.training.explanation import shapley_values
+    from trade_pipeline.core.training.register import learning_curve, load_model, train_model
 
     def progress(done: int, total: int) -> None:
         context.log.info("trial %d of %d", done, total)
@@ -88,9 +94,10 @@ def candidate_model(
     with store.open() as opened:
         with opened.database.connect("trade_reader") as connection:
             dataset = config.dataset or newest_dataset(connection)
-        settings = TrainingConfig.parse(config.training)
-        record = train_model(opened, dataset, settings, progress)
-        sizes, scores = learning_curve(opened, record)
+            record = train_model(opened, dataset, TrainingConfig.parse(config.training), progress)
+            rows = read_rows(connection, record.dataset_version)
+        sizes, scores = learning_curve(record, rows)
+        reasons = shapley_values(load_model(opened, record), rows.split("validation"))
     summary = SearchSummary.from_dict(record.metrics["cross_validation"])
     return dg.MaterializeResult(
         data_version=dg.DataVersion(record.model_version),
@@ -100,6 +107,7 @@ def candidate_model(
             "validation": dg.MetadataValue.md(records_table([dict(record.metrics["validation"])])),
             "folds": dg.MetadataValue.md(records_table([asdict(fold) for fold in summary.folds])),
             "fold_scores": picture("fold scores", folds_png(summary.folds)),
+            "what_moves_it": picture("what moves the confidence", shapley_png(reasons)),
             "learning_curve": picture("learning curve", learning_curve_png(sizes, scores)),
         },
     )

@@ -9,6 +9,7 @@ import numpy as np
 
 from trade_pipeline.core.report.pictures import INK, LOST, WON, picture
 from trade_pipeline.core.training.evidence import Evidence, Fold, Scored
+from trade_pipeline.core.training.explanation import ShapleyValues
 
 _BINS, _SHOWN = 10, 15
 
@@ -68,6 +69,34 @@ def importance_png(evidence: Evidence) -> bytes:
         axes.set_xlabel("share of the mean absolute contribution")
 
     return picture("Importance", draw, height=0.24 * _SHOWN + 1)
+
+
+def shapley_png(inputs: Sequence[ShapleyValues]) -> bytes:
+    """A dot a row for each of the strongest inputs: what it adds to the log odds of a profit,
+    coloured by the rank of its value; grey where the value is unknown.
+    """
+    from scipy.stats import rankdata
+
+    def draw(axes: Any) -> None:
+        shown = list(inputs[:_SHOWN])[::-1]
+        jitter = np.random.default_rng(0)
+        for place, one in enumerate(shown):
+            known = ~np.isnan(one.values)
+            heights = place + jitter.uniform(-0.3, 0.3, len(one.values))
+            axes.scatter(one.contributions[~known], heights[~known], s=3, color="0.7")
+            ranks = rankdata(one.values[known]) / max(1, known.sum())
+            dots = axes.scatter(
+                one.contributions[known], heights[known], c=ranks, s=3, cmap="coolwarm", vmin=0,
+                vmax=1,
+            )  # fmt: skip
+        axes.axvline(0, color=INK, linewidth=0.8)
+        axes.set_yticks(range(len(shown)), [one.feature for one in shown])
+        axes.set_xlabel("contribution to the log odds of a profit")
+        if shown:
+            bar = axes.figure.colorbar(dots, ax=axes, ticks=[0, 1])
+            bar.ax.set_yticklabels(["low", "high"])
+
+    return picture("What moves the confidence", draw, height=0.3 * _SHOWN + 1)
 
 
 def learning_curve_png(sizes: Sequence[int], scores: Sequence[float]) -> bytes:

@@ -105,18 +105,56 @@ def explain_model(store: Store, model: str) -> Explanation:
 
 def influences(model: TradeModel, frame: pd.DataFrame) -> list[Influence]:
     """How much each input moves the confidence over some rows, the strongest first."""
+    shares = importances(model, frame)
+    return [
+        Influence(one.feature, shares[one.feature], _direction(one))
+        for one in shapley_values(model, frame)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class ShapleyValues:
+    """An input in some rows, and what it does there.
+
+    Attributes:
+        values: NaN where unknown.
+        contributions: to the log odds of a profit.
+    """
+
+    feature: str
+    values: Floats
+    contributions: Floats
+
+
+def shapley_values(model: TradeModel, frame: pd.DataFrame) -> list[ShapleyValues]:
+    """Of each input over some rows, the strongest first."""
     values = model.inputs_of(frame)
     _, contributions = model.contributions(values)
     return [
-        Influence(name, share, _direction(values[:, column], contributions[:, column]))
-        for name, share in importances(model, frame).items()
+        ShapleyValues(name, values[:, column], contributions[:, column])
+        for name in importances(model, frame)
         for column in [model.inputs.index(name)]
     ]
 
 
-def _direction(values: Floats, contributions: Floats) -> float:
-    known = ~np.isnan(values)
-    return rank_correlation(values[known], contributions[known]) if known.any() else 0.0
+def explained_rows(store: Store, model: str) -> tuple[TradeModel, pd.DataFrame]:
+    """A model, and the rows of its validation split on which it is explained.
+
+    Raises:
+        BadConfig: no such model.
+        ArtifactDamaged: the model's file was changed.
+    """
+    with store.database.connect("trade_reader") as connection:
+        record = read_model(connection, model)
+        dataset = read_rows(connection, record.dataset_version)
+    return load_model(store, record), dataset.split("validation")
+
+
+def _direction(one: ShapleyValues) -> float:
+    known = ~np.isnan(one.values)
+    if not known.any():
+        return 0.0
+    return rank_correlation(one.values[known], one.contributions[known])
 
 
 def _interactions(fitted: Pipeline, rows: TrainingRows) -> dict[tuple[str, str], float]:

@@ -140,10 +140,8 @@ def calibration(evidence: Evidence, config: GateConfig) -> GateResult:
         error <= config.max_calibration_error,
         f"expected calibration error {error:.3f}, allowed {config.max_calibration_error:g}",
     )
-    # Promising too much costs money: there the estimate itself has to be within what is allowed.
-    surely_more = offset.low > 0 and offset.value > config.max_calibration_error
     verdict.require(
-        offset.high >= -config.max_calibration_error and not surely_more,
+        offset.low <= config.max_calibration_error and offset.high >= -config.max_calibration_error,
         f"promises {offset.value:+.3f} more profits than there are",
     )
     verdict.require(

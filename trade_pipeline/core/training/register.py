@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib.metadata import version as installed
 from typing import TYPE_CHECKING
 
@@ -16,12 +17,19 @@ from trade_pipeline.core.market.event import Floats
 from trade_pipeline.core.session.version import learning_version
 from trade_pipeline.core.store.store import Store
 from trade_pipeline.core.strategy.model import TradeModel
+from trade_pipeline.core.training.clustered import market_adjusted
 from trade_pipeline.core.training.config import TrainingConfig
 from trade_pipeline.core.training.evaluate import SearchSummary
 from trade_pipeline.core.training.record import ModelRecord
 from trade_pipeline.core.training.registry import active_model, record_model
-from trade_pipeline.core.training.search import Progress, TrainingRows, fit, rank_correlation
-from trade_pipeline.core.training.train import train, training_rows
+from trade_pipeline.core.training.search import (
+    Progress,
+    TrainingRows,
+    fit,
+    rank_correlation,
+    utc_days,
+)
+from trade_pipeline.core.training.train import Training, train, training_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,18 +72,26 @@ def train_model(
     Raises:
         BadConfig: no such dataset, it mixes markets, or there is too little to learn from.
     """
-    with store.database.connect() as connection:
+    with store.database.connect("trade_reader") as connection:
         stored = read_rows(connection, dataset)
-        record = stored.record
-        if "+" in record.market:
-            raise BadConfig(f"dataset={dataset!r}: mixes markets ({record.market}); train on one")
-        training = train(
-            stored.split("train"), stored.rows.attrs["features"], record.market, config, progress
-        )
-        summary = SearchSummary.of(training.search, training.rows)
-        chosen = training.search.trials[summary.chosen]
+    market = stored.record.market
+    if "+" in market:
+        raise BadConfig(f"dataset={dataset!r}: mixes markets ({market}); train on one")
+    training = train(stored.split("train"), stored.rows.attrs["features"], market, config, progress)
+    return register_model(store, stored, training, config)
+
+
+def register_model(
+    store: Store, dataset: DatasetRows, training: Training, config: TrainingConfig
+) -> ModelRecord:
+    """Store what a training gave: the file under its hash, and the record with its evidence."""
+    record, search = dataset.record, training.search
+    summary = SearchSummary.of(search, training.rows)
+    trials = [{"params": dict(trial.params), "score": trial.score} for trial in search.trials]
+    validation = metrics_of(training.model, dataset.split("validation"), training.rows.returns)
+    environment = library_versions()
+    with store.database.connect() as connection:
         incumbent = active_model(connection, record.market)
-        environment = library_versions()
         registered = record_model(
             connection,
             store.artifacts,
@@ -87,21 +103,14 @@ def train_model(
             code_version=learning_version(),
             environment=address_of(canonical_bytes(environment)),
             seed=config.seed,
-            params=dict(chosen.params),
+            params=dict(search.trials[search.chosen].params),
             config={"training": config.model_dump(mode="json"), "environment": environment},
             metrics={
-                "cross_validation": summary.to_dict()
-                | {
-                    "trials": [
-                        {"params": dict(t.params), "score": t.score} for t in training.search.trials
-                    ]
-                },
-                "validation": asdict(
-                    metrics_of(training.model, stored.split("validation"), training.rows.returns)
-                ),
+                "cross_validation": summary.to_dict() | {"trials": trials},
+                "validation": asdict(validation),
             },
             inputs=list(training.model.inputs),
-            trials=len(training.search.trials),
+            trials=len(trials),
             parent=None if incumbent is None else incumbent.model_version,
             model_bytes=training.model.to_bytes(),
         )
@@ -118,6 +127,7 @@ def load_model(store: Store, record: ModelRecord) -> TradeModel:
     return TradeModel.from_bytes(store.artifacts.get(record.artifact))
 
 
+@cache
 def library_versions() -> dict[str, str]:
     """What a model's bytes depend on besides data, settings and our code."""
     return {
@@ -158,21 +168,22 @@ def learned_rows(record: ModelRecord, dataset: DatasetRows) -> TrainingRows:
     return training_rows(dataset.split("train"), dataset.rows.attrs["features"], config)
 
 
-def learning_curve(store: Store, record: ModelRecord) -> tuple[list[int], list[float]]:
-    """Rank correlation on the validation split of models that learned from the newest rows only.
+def learning_curve(record: ModelRecord, dataset: DatasetRows) -> tuple[list[int], list[float]]:
+    """Rank correlation with market-adjusted returns of the validation split, of models that learned
+    from the newest rows only.
 
     Returns:
         Numbers of rows, an eighth to all of them, and the scores.
     """
-    with store.database.connect("trade_reader") as connection:
-        dataset = read_rows(connection, record.dataset_version)
     rows = learned_rows(record, dataset)
     validation = dataset.split("validation")
+    returns = validation["target_return"].to_numpy(np.float64)
+    truth = market_adjusted(returns, utc_days(validation))
     sizes, scores = [], []
     for share in (0.125, 0.25, 0.5, 0.75, 1.0):
         newest = np.arange(round(len(rows.frame) * (1 - share)), len(rows.frame))
         model = fit("regressor", rows.take(newest), record.params, record.seed)
         predicted = model.predict(validation[list(rows.inputs)]).astype(np.float64)
         sizes.append(len(newest))
-        scores.append(rank_correlation(predicted, validation["target_return"].to_numpy(np.float64)))
+        scores.append(rank_correlation(predicted, truth))
     return sizes, scores

@@ -40,17 +40,17 @@ class TrainingRows:
     inputs: Sequence[str]
     weights: Floats
 
-    @property
+    @cached_property
     def returns(self) -> Floats:
         values: Floats = self.frame["target_return"].to_numpy(np.float64)
         return values
 
-    @property
+    @cached_property
     def days(self) -> Ints:
         """UTC day number of each decision."""
         return utc_days(self.frame)
 
-    @property
+    @cached_property
     def adjusted(self) -> Floats:
         """Returns less the mean of their day's rows."""
         return market_adjusted(self.returns, self.days)

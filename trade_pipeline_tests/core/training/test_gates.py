@@ -96,7 +96,7 @@ def promising(more: float) -> dict[str, Any]:
         ("calibration", holdout(confidence=HOLDOUT.confidence**4), "calibration error"),
         ("calibration", holdout(confidence=1 - HOLDOUT.confidence), "wins no more often"),
         ("calibration", holdout(confidence=1 - HOLDOUT.confidence), "no better than the 0.2"),
-        ("calibration", promising(0.12), "more profits than there are"),
+        ("calibration", promising(0.25), "more profits than there are"),
         ("calibration", promising(-0.25), "more profits than there are"),
         ("overfitting", {"earlier_trials": 10**9}, "after 1000000006 trials"),
         ("overfitting", {"trial_days": np.ones((90, 1)), "chosen_trial": 0}, "overfitting nan"),
