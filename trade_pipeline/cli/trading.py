@@ -128,7 +128,8 @@ def trace(
                 [{"field": k, "value": _brief(v)} for k, v in record[part].items() if v],
             )
     if told:
-        rows = [{"feature": name, "log odds of a profit": value} for name, value in told.items()]
+        strongest = sorted(told.items(), key=lambda one: -abs(one[1]))
+        rows = [{"feature": name, "log odds of a profit": value} for name, value in strongest]
         odds = sum(told.values())
         print_table(
             f"why: together {odds:+.3f}, a confidence of {1 / (1 + math.exp(-odds)):.1%}", rows

@@ -35,6 +35,20 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield opened
 
 
+@pytest.fixture(scope="module")
+def ran(home: Path, store: Store, instance: dg.DagsterInstance) -> JobRun:
+    """The first run of these days."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRADE_PIPELINE_HOME", str(home))
+        return run_job(home, instance)
+
+
+@pytest.fixture(scope="module")
+def session_id(ran: JobRun) -> str:
+    assert ran.session_id is not None
+    return ran.session_id
+
+
 def count(store: Store, table: str) -> int:
     with store.database.connect("trade_reader") as connection:
         row = connection.execute(f"SELECT count(*) FROM trade.{table}").fetchone()
@@ -53,14 +67,12 @@ def tampering(home: Path) -> Iterator[psycopg.Connection]:
 
 
 def test_a_run_stores_a_session_and_passes_its_checks(
-    home: Path, store: Store, instance: dg.DagsterInstance
+    ran: JobRun, session_id: str, store: Store, instance: dg.DagsterInstance
 ) -> None:
-    run = run_job(home, instance)
-    assert run.failures == ()
-    assert run.session_id is not None
+    assert ran.failures == ()
     materialised = {
         event.asset_key.to_user_string(): event
-        for event in instance.all_logs(run.run_id)
+        for event in instance.all_logs(ran.run_id)
         if event.dagster_event and event.dagster_event.is_step_materialization
         for event in [event.dagster_event]
         if event.asset_key
@@ -82,18 +94,17 @@ def test_a_run_stores_a_session_and_passes_its_checks(
     assert len(checked) == 9
     with store.database.connect("trade_reader") as connection:
         runs = connection.execute(
-            "SELECT dagster_run_id FROM trade.session_runs WHERE session_id = %s", (run.session_id,)
+            "SELECT dagster_run_id FROM trade.session_runs WHERE session_id = %s", (session_id,)
         ).fetchall()
-        assert runs == [(run.run_id,)]
+        assert runs == [(ran.run_id,)]
 
 
 def test_running_the_same_days_again_adds_no_record(
-    home: Path, store: Store, instance: dg.DagsterInstance
+    home: Path, session_id: str, store: Store, instance: dg.DagsterInstance
 ) -> None:
-    first = run_job(home, instance)
     before = {t: count(store, t) for t in ("sessions", "candidates", "executions", "outcomes")}
     again = run_job(home, instance)
-    assert again.session_id == first.session_id
+    assert again.session_id == session_id
     assert before == {t: count(store, t) for t in before}
 
 
@@ -160,9 +171,8 @@ TAMPERED = {
 
 @pytest.mark.parametrize("change", TAMPERED)
 def test_what_does_not_hold_together_is_found_with_its_session_and_day(
-    home: Path, instance: dg.DagsterInstance, change: str
+    home: Path, session_id: str, change: str
 ) -> None:
-    session = run_job(home, instance).session_id
     question, what = TAMPERED[change]
     with tampering(home) as connection:
         assert question(connection) == []
@@ -170,13 +180,13 @@ def test_what_does_not_hold_together_is_found_with_its_session_and_day(
             "SELECT uuid, (c.decided_at AT TIME ZONE 'UTC')::date FROM trade.outcomes "
             "JOIN trade.candidates c USING (uuid) JOIN trade.executions e USING (uuid) "
             "WHERE c.session_id = %s AND e.leg = 'exit' AND e.event = 'filled' LIMIT 1",
-            (session,),
+            (session_id,),
         ).fetchone()
         assert trade is not None
         uuid, day = trade
         connection.execute(change, {"uuid": uuid})  # type: ignore[call-overload]
         found = question(connection)
-        assert {(v.session_id, v.day) for v in found} == {(session, day)}
+        assert {(v.session_id, v.day) for v in found} == {(session_id, day)}
         assert any(what in v.what for v in found)
 
 
@@ -211,14 +221,11 @@ def test_an_older_session_that_fails_is_not_hidden_by_a_newer_one_that_passes(
     assert run_job(home, instance, seed=22).success
 
 
-def test_a_session_that_was_stopped_on_its_way_fails_nobody(
-    home: Path, store: Store, instance: dg.DagsterInstance
-) -> None:
-    session = run_job(home, instance).session_id
+def test_a_session_that_was_stopped_on_its_way_fails_nobody(home: Path, session_id: str) -> None:
     with tampering(home) as connection:
-        connection.execute("DELETE FROM trade.session_ends WHERE session_id = %s", (session,))
-        connection.execute("DELETE FROM trade.outcomes WHERE chain_id = %s", (session,))
-        assert integrity.unfinished_sessions(connection) == [session]
+        connection.execute("DELETE FROM trade.session_ends WHERE session_id = %s", (session_id,))
+        connection.execute("DELETE FROM trade.outcomes WHERE chain_id = %s", (session_id,))
+        assert integrity.unfinished_sessions(connection) == [session_id]
         assert integrity.trades_without_one_outcome(connection) == []
 
 

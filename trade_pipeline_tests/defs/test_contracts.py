@@ -18,6 +18,7 @@ from trade_pipeline.core.report.expectations import (
     check_contract,
 )
 from trade_pipeline.core.store.server import EmbeddedPostgres
+from trade_pipeline.core.store.store import Store
 from trade_pipeline.defs.contracts import CHECK, contract_check, session_contracts
 from trade_pipeline.defs.instance import JobRun, run_backtest_job
 from trade_pipeline.defs.resources import TradeStore
@@ -43,6 +44,14 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield opened
 
 
+@pytest.fixture(scope="module")
+def clean(home: Path, store: Store, instance: dg.DagsterInstance) -> JobRun:
+    """A run that breaks no contract."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRADE_PIPELINE_HOME", str(home))
+        return run_job(home, instance)
+
+
 def told(
     instance: dg.DagsterInstance, run: JobRun
 ) -> tuple[Mapping[str, dg.AssetCheckEvaluation], set[str]]:
@@ -60,15 +69,14 @@ def told(
 
 
 def test_a_clean_run_shows_every_rule_of_its_session(
-    home: Path, instance: dg.DagsterInstance
+    clean: JobRun, instance: dg.DagsterInstance
 ) -> None:
-    run = run_job(home, instance)
-    found, made = told(instance, run)
+    found, made = told(instance, clean)
     assert set(found) == ASSETS
     assert "performance_report" in made
     for check in found.values():
         assert check.passed
-        assert check.metadata["rows_of"].value == f"session {run.session_id}"
+        assert check.metadata["rows_of"].value == f"session {clean.session_id}"
         assert check.metadata["rows_checked"].value == check.metadata["rows"].value > 0
     rules = str(found["trade_executions"].metadata["rules"].value)
     assert "| price | expect_column_values_to_be_between | finite, > 0 |" in rules
@@ -86,16 +94,15 @@ BROKEN = {
 
 @pytest.mark.parametrize("asset", BROKEN)
 def test_a_broken_contract_stops_the_report_and_names_column_and_value(
-    home: Path, instance: dg.DagsterInstance, asset: str
+    home: Path, clean: JobRun, instance: dg.DagsterInstance, asset: str
 ) -> None:
-    session = run_job(home, instance).session_id
     change, column = BROKEN[asset]
     table = change.split()[1]
     server = EmbeddedPostgres(home / "postgres")
     with server, psycopg.connect(server.url("postgres"), autocommit=True) as connection:
         connection.execute("SET session_replication_role = replica")
         connection.execute(f"CREATE TEMP TABLE kept AS SELECT * FROM {table}")
-        connection.execute(f"{change} WHERE chain_id = %s", (session,))
+        connection.execute(f"{change} WHERE chain_id = %s", (clean.session_id,))
         run = run_job(home, instance)
         connection.execute(f"DELETE FROM {table}")
         connection.execute(f"INSERT INTO {table} SELECT * FROM kept")
@@ -112,10 +119,8 @@ def test_a_broken_contract_stops_the_report_and_names_column_and_value(
     assert first.endswith("| critical | NO |")
 
 
-def test_one_contract_can_be_asked_without_a_session(
-    home: Path, instance: dg.DagsterInstance
-) -> None:
-    run_job(home, instance)
+@pytest.mark.usefixtures("clean")
+def test_one_contract_can_be_asked_without_a_session(instance: dg.DagsterInstance) -> None:
     key = dg.AssetCheckKey(dg.AssetKey("trade_outcomes"), CHECK)
     asked = dg.materialize(
         [session_contracts],

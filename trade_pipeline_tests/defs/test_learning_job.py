@@ -14,6 +14,7 @@ import pytest
 
 from trade_pipeline.core.canonical import canonical_bytes
 from trade_pipeline.core.dataset.guards import GUARDS
+from trade_pipeline.core.report import feature_pictures
 from trade_pipeline.core.store.server import EmbeddedPostgres
 from trade_pipeline.core.store.store import Store
 from trade_pipeline.definitions import defs
@@ -115,8 +116,14 @@ def test_the_job_labels_and_tabulates_and_makes_a_dataset_that_passes_its_guards
 
 
 def test_a_second_run_adds_nothing(
-    learned: dg.ExecuteInProcessResult, store: Store, instance: dg.DagsterInstance
+    learned: dg.ExecuteInProcessResult,
+    store: Store,
+    instance: dg.DagsterInstance,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # The slowest picture; the first run has shown it.
+    monkeypatch.setattr(feature_pictures, "distributions_png", lambda rows, known: b"")
+
     def counts() -> list[Any]:
         with store.database.connect("trade_reader") as connection:
             return [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -13,39 +12,22 @@ from pathlib import Path
 import psutil
 import pytest
 
-PATIENCE = 150.0
+from trade_pipeline_tests.defs.conftest import ENDINGS, PATIENCE, Served
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-def test_the_ui_answers_and_ends_with_everything_it_started(tmp_path: Path, how: int) -> None:
-    port = free_port()
-    environment = os.environ | {
-        "TRADE_PIPELINE_HOME": str(tmp_path / "home"),
-        "TRADE_PIPELINE_UI_PORT": str(port),
-    }
-    serving = subprocess.Popen(
-        [sys.executable, "-m", "trade_pipeline.cli", "up"],
-        env=environment,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert serving.stdout is not None
-        assert f"http://127.0.0.1:{port}" in serving.stdout.readline()
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/server_info", timeout=20) as answer:
-            assert b"dagster_version" in answer.read()
-        started = psutil.Process(serving.pid).children(recursive=True)
-        assert len(started) >= 4
-    finally:
-        serving.send_signal(how)
-        serving.wait(timeout=PATIENCE)
+@pytest.mark.parametrize("how", ENDINGS)
+def test_the_ui_answers_and_ends_with_everything_it_started(
+    served: dict[int, Served], how: int
+) -> None:
+    port, serving = served[how].port, served[how].process
+    assert serving.stdout is not None
+    assert f"http://127.0.0.1:{port}" in serving.stdout.readline()
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/server_info", timeout=20) as answer:
+        assert b"dagster_version" in answer.read()
+    started = psutil.Process(serving.pid).children(recursive=True)
+    assert len(started) >= 4
+    serving.send_signal(how)
+    serving.wait(timeout=PATIENCE)
     _, alive = psutil.wait_procs(started, timeout=PATIENCE)
     # The watchdog and the server follow when their last user is gone.
     assert [process for process in alive if process.is_running()] == []

@@ -24,9 +24,9 @@ from trade_pipeline.definitions import defs
 from trade_pipeline.defs.resources import TradeStore
 from trade_pipeline.defs.retraining import retraining_schedule, retraining_sensor
 from trade_pipeline_tests.core.session import stored
+from trade_pipeline_tests.defs.launch import QUIET, failure_of, materialise
 
 TRAINING = {"training": {"trials": 2, "folds": 3}}
-QUIET = {"console": {"config": {"log_level": "CRITICAL"}}}
 
 
 @pytest.fixture(scope="module")
@@ -59,26 +59,6 @@ def trained(home: Path, dataset: str, instance: dg.DagsterInstance) -> dg.Execut
             },
             raise_on_error=False,
         )
-
-
-def materialise(instance: dg.DagsterInstance, *names: str) -> dg.ExecuteInProcessResult:
-    """Only these assets, without any check."""
-    selection = dg.AssetSelection.assets(*names).without_checks()
-    job = dg.define_asset_job("only_these", selection, executor_def=dg.in_process_executor)
-    assets = dg.Definitions(
-        assets=defs.assets, asset_checks=defs.asset_checks, jobs=[job], resources=defs.resources
-    )
-    return assets.resolve_job_def("only_these").execute_in_process(
-        instance=instance, run_config={"loggers": QUIET}, raise_on_error=False
-    )
-
-
-def failure_of(result: dg.ExecuteInProcessResult) -> str:
-    return " ".join(
-        str(event.step_failure_data.user_failure_data or event.step_failure_data.error)
-        for event in result.all_events
-        if event.is_step_failure
-    )
 
 
 def version_of(store: Store) -> str:
@@ -153,14 +133,6 @@ def test_the_writer_is_refused_by_the_database(store: Store) -> None:
             "content_hash, chain_hash, recorded_at, model_version, evaluation, true "
             "FROM trade.model_evaluations ORDER BY recorded_at DESC LIMIT 1"
         )
-
-
-@pytest.mark.usefixtures("trained")
-def test_the_condition_holds_after_a_gate_refused(instance: dg.DagsterInstance) -> None:
-    result = dg.evaluate_automation_conditions(
-        defs, instance, asset_selection=dg.AssetSelection.assets("eligible_model")
-    )
-    assert result.get_num_requested(dg.AssetKey("eligible_model")) == 0
 
 
 def test_the_examples_of_safe_training_run(dataset: str, store: Store) -> None:

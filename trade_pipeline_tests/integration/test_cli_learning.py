@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import io
-import json
-from collections.abc import Callable, Iterator
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
-from trade_pipeline.cli import main
 from trade_pipeline.core.dataset.guards import GUARDS
 from trade_pipeline.core.features.registry import FEATURES, NAMES, feature_set
 from trade_pipeline.core.store.server import EmbeddedPostgres
 from trade_pipeline_tests.core.market.test_uniswap_v2 import ROWS, write_tape
+from trade_pipeline_tests.integration.typed import Ended, Run, run_in
 
 BACKTEST = [
     "backtest", "--market", "simulated", "--start", "2026-01-05", "--end", "2026-01-11",
@@ -28,39 +24,12 @@ BUILD = ["datasets", "build", "--set", "embargo_hours=2", "--set", "name=small"]
 NOBODY = "00000000-0000-7000-8000-000000000000"
 
 
-@dataclass(frozen=True)
-class Ended:
-    """How a command ended, and what it printed."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def facts(self) -> Any:
-        return json.loads(self.out)
-
-
-Run = Callable[..., Ended]
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """Runs the command line in a home of its own."""
     home = tmp_path_factory.mktemp("home")
-
-    def run_it(*arguments: str) -> Ended:
-        out, err = io.StringIO(), io.StringIO()
-        patch.setattr("sys.argv", ["trade-pipeline", *arguments])
-        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
-            main()
-        code = ended.value.code
-        return Ended(code if isinstance(code, int) else 0, out.getvalue(), err.getvalue())
-
     with pytest.MonkeyPatch.context() as patch, EmbeddedPostgres(home / "postgres"):
-        patch.setenv("TRADE_PIPELINE_HOME", str(home))
-        patch.setenv("COLUMNS", "200")
-        yield run_it
+        yield run_in(patch, {"TRADE_PIPELINE_HOME": str(home)})
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ from trade_pipeline.core.market.feed import MarketFeed
 from trade_pipeline.core.records import Session
 from trade_pipeline.core.session.config import TradingConfig
 from trade_pipeline.core.session.engine import Progress, SessionCounts, TradingSession
+from trade_pipeline.core.session.stored import read_session, settings_of
 from trade_pipeline.core.session.version import code_version
 from trade_pipeline.core.store.artifacts import ArtifactStore, record_artifact
 from trade_pipeline.core.store.database import Database, loss_reported
@@ -27,6 +28,9 @@ from trade_pipeline.core.store.database import Database, loss_reported
 if TYPE_CHECKING:
     from trade_pipeline.core.features.rug_risk import RugRisk
     from trade_pipeline.core.strategy.model import TradeModel
+
+# The feature that a rug model makes.
+RUG_PROBABILITY = "rug_probability"
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +179,8 @@ def model_of(
     """The model that settings name to decide on a kind of market.
 
     Raises:
-        BadConfig: no such model is registered, or it was learned on another kind of market.
+        BadConfig: no such model is registered, it was learned on another kind of market, or it
+            reads rug probabilities and learned from those of another rug model.
         ArtifactDamaged: its file was changed.
     """
     if config.model is None:
@@ -183,17 +188,45 @@ def model_of(
     from trade_pipeline.core.strategy.model import TradeModel
 
     row = connection.execute(
-        "SELECT artifact FROM trade.models WHERE model_version = %s", (config.model,)
+        "SELECT artifact, dataset_version FROM trade.models WHERE model_version = %s",
+        (config.model,),
     ).fetchone()
     if row is None:
         raise BadConfig(f"model={config.model!r}: no such model is registered; train one first")
-    model = TradeModel.from_bytes(artifacts.get(row[0]))
+    artifact, dataset = row
+    model = TradeModel.from_bytes(artifacts.get(artifact))
     if model.market != market:
         raise BadConfig(
             f"model={config.model!r}: was learned on {model.market!r}, and decides nowhere else "
             f"(this session: {market!r})"
         )
+    if RUG_PROBABILITY in model.inputs:
+        learned = _rug_risk_models(connection, artifacts, dataset)
+        if learned != {config.rug_risk_model}:
+            known = ", ".join(sorted(repr(name) for name in learned))
+            raise BadConfig(
+                f"rug_risk_model={config.rug_risk_model!r}: model={config.model!r} reads "
+                f"{RUG_PROBABILITY} and learned from that of {known}"
+                + ("; set that one" if len(learned) == 1 else "; no session gives it all of them")
+            )
     return model
+
+
+def _rug_risk_models(
+    connection: psycopg.Connection, artifacts: ArtifactStore, dataset: str
+) -> set[str | None]:
+    """The rug models of the sessions that decided a dataset's members; None: one had none."""
+    named = connection.execute(
+        "SELECT jsonb_array_elements_text(content::jsonb -> 'session_ids') FROM trade.datasets "
+        "WHERE dataset_version = %s",
+        (dataset,),
+    )
+    sessions = [read_session(connection, session_id) for (session_id,) in named.fetchall()]
+    # Records made through the Python API have no settings, and so no rug model.
+    return {
+        None if one.params_ptr is None else settings_of(artifacts, one).rug_risk_model
+        for one in sessions
+    }
 
 
 def peak_memory_mb() -> float:
