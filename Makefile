@@ -13,7 +13,7 @@ demo: .venv/installed
 	$(BIN)/trade-pipeline demo $(if $(DATA),--data "$(DATA)") $(if $(filter 0,$(UI)),--no-ui)
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --dist loadfile
 
 lint: .venv/installed
 	$(BIN)/ruff check
@@ -34,6 +34,7 @@ benchmark: .venv/installed
 	$(BIN)/python benchmarks/models.py --mlflow
 	$(if $(DATA),$(BIN)/python benchmarks/rug.py --data "$(DATA)")
 	$(if $(DATA),$(BIN)/python benchmarks/gates.py --data "$(DATA)")
+	$(if $(DATA),$(BIN)/python benchmarks/canary.py --data "$(DATA)")
 
 lock:
 	$(LOCK) -o requirements.lock

@@ -23,6 +23,7 @@ FLOW = (
     "outcome",
     "dataset",
     "training",
+    "canary",
     "report",
     "tracking",
     "scanner",

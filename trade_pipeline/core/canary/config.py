@@ -1,0 +1,33 @@
+"""What a canary must show before it decides everything."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from trade_pipeline.core.config import Config
+
+
+class CanaryConfig(Config):
+    """Limits of a canary.  Those that keep money safe can only be made stricter."""
+
+    CALLED: ClassVar[str] = "canary"
+
+    block_hours: int = Field(
+        24, ge=1, le=168, description="of a block of decisions; most labels end within one"
+    )
+    margin: float = Field(
+        0.0225, gt=0, le=0.0225, description="return per unit stake that it may be worse"
+    )
+    level: float = Field(0.05, gt=0, le=0.05, description="chance of an error on either side, ever")
+    min_hours: int = Field(48, ge=48, description="before it may be promoted")
+    min_blocks: int = Field(8, ge=8, description="closed ones, before it may be promoted")
+    max_days: int = Field(56, ge=1, le=56, description="after which it expires")
+    min_power: float = Field(
+        0.8,
+        ge=0.8,
+        lt=1,
+        description="chance that one better by the margin is promoted; with less a canary needs an "
+        "override to start",
+    )
