@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from trade_pipeline.core.canary.pipeline import SafeMLPipeline
     from trade_pipeline.core.dataset.engineer import FeatureEngineer
     from trade_pipeline.core.records import (
         ExecutionRecord,
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     )
     from trade_pipeline.core.scanner import HighVolatilityLowCapStrategy
     from trade_pipeline.core.tracking import TradeTrackingSystem
-    from trade_pipeline.core.training.pipeline import SafeMLPipeline
 
 __all__ = [
     "ExecutionRecord",
@@ -37,7 +37,7 @@ __all__ = [
 _HOMES = {
     "FeatureEngineer": "trade_pipeline.core.dataset.engineer",
     "HighVolatilityLowCapStrategy": "trade_pipeline.core.scanner",
-    "SafeMLPipeline": "trade_pipeline.core.training.pipeline",
+    "SafeMLPipeline": "trade_pipeline.core.canary.pipeline",
     "TradeTrackingSystem": "trade_pipeline.core.tracking",
 }
 

@@ -11,6 +11,7 @@ import dagster as dg
 import psycopg
 import pytest
 
+from trade_pipeline.core.canary.pipeline import SafeMLPipeline
 from trade_pipeline.core.dataset.config import DatasetConfig
 from trade_pipeline.core.dataset.engineer import FeatureEngineer
 from trade_pipeline.core.outcome.shadow import label_session
@@ -18,7 +19,6 @@ from trade_pipeline.core.store.artifacts import ArtifactDamaged
 from trade_pipeline.core.store.store import Store
 from trade_pipeline.core.training.gates import GATES
 from trade_pipeline.core.training.judgement import make_eligible
-from trade_pipeline.core.training.pipeline import SafeMLPipeline
 from trade_pipeline.core.training.registry import NotEligible, read_model
 from trade_pipeline.definitions import defs
 from trade_pipeline.defs.resources import TradeStore

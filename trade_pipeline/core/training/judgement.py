@@ -118,11 +118,11 @@ def evidence_for(
         learned_rows(record, dataset),
         dataset,
         standing,
-        _signal(store, connection, dataset),
+        signal_of(store, connection, dataset),
     )
 
 
-def _signal(store: Store, connection: psycopg.Connection, dataset: DatasetRows) -> SignalConfig:
+def signal_of(store: Store, connection: psycopg.Connection, dataset: DatasetRows) -> SignalConfig:
     """The filters of the newest of the dataset's sessions that has settings, or the defaults."""
     for session_id in reversed(dataset.record.session_ids):
         session = read_session(connection, session_id)

@@ -190,17 +190,14 @@ def last_evaluated(connection: psycopg.Connection) -> str:
 
 
 def active_model(connection: psycopg.Connection, market: str | None = None) -> ModelRecord | None:
-    """The model that was deployed to production last and is not retired since, if any.
+    """The model that is in production, the last that came there where several accounts have one.
 
     Args:
         market: of the model; None: any.
     """
     row = connection.execute(
-        "SELECT p.model_version FROM trade.deployments p JOIN trade.models m USING (model_version) "
-        "WHERE p.stage = 'production' AND (%(market)s::text IS NULL OR m.market = %(market)s) "
-        "AND NOT EXISTS (SELECT FROM trade.deployments r WHERE r.model_version = p.model_version "
-        "AND r.stage = 'retired' AND r.deployment_id > p.deployment_id) "
-        "ORDER BY p.deployment_id DESC LIMIT 1",
+        "SELECT model_version FROM trade.deployed WHERE slot = 'production' "
+        "AND (%(market)s::text IS NULL OR market = %(market)s) ORDER BY deployment_id DESC LIMIT 1",
         {"market": market},
     ).fetchone()
     return None if row is None else read_model(connection, row[0])

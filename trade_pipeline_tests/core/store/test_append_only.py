@@ -121,9 +121,11 @@ def fill(connection: psycopg.Connection) -> None:
                        gate=gate, passed=True)  # fmt: skip
         insert(connection, "eligible_models", 96, model_version=version, evaluation=0,
                passed=True)  # fmt: skip
-    for number, verdict in enumerate(("promote", "extend", "rollback", "expired")):
-        insert(connection, "canary_evaluations", 94 + number, evaluation_id=verdict,
-               model_version="v1", evaluated_at=START, decision=verdict)  # fmt: skip
+    deploy(connection, 93, "canary", "v1", None, None)
+    for number, verdict in enumerate(("extend", "rollback", "expired", "promote")):
+        insert(connection, "canary_evaluations", 94 + number, evaluation_id=verdict, canary=1,
+               model_version="v1", looked_at=START, evaluated_at=START,
+               decision=verdict)  # fmt: skip
     deploy(connection, 98, "production", "v1", "promote", "promote")
 
 
@@ -135,8 +137,10 @@ def deploy(
     evaluation: str | None,
     verdict: str | None,
 ) -> None:
-    insert(connection, "deployments", seq, model_version=model, stage=stage, deployed_at=START,
-           deployed_by="t", reason="t", evaluation_id=evaluation, verdict=verdict)  # fmt: skip
+    slot = "canary" if stage == "canary" else "production"
+    insert(connection, "deployments", seq, model_version=model, stage=stage, slot=slot, market="m",
+           venue="v", account="paper", deployed_at=START, deployed_by="t", reason="t",
+           evaluation_id=evaluation, verdict=verdict)  # fmt: skip
 
 
 def protected_tables(connection: psycopg.Connection) -> list[str]:

@@ -79,20 +79,33 @@ def store_guards(store: Store, dataset: str, evaluation: int, *failed: str) -> N
         append_bulk(connection, f"guards:{dataset}", verdicts)
 
 
-def _session(params: str) -> list[Record]:
-    columns = _columns()
+def store_later_session(store: Store, days: int, name: str, skill: float = 1.0) -> None:
+    """Decisions of the days after the dataset, in which the signal holds, or turns around."""
+    start = _START + timedelta(days=_ROWS // _PER_DAY + 2)
+    with store.database.connect() as connection:
+        append_bulk(connection, name, _session(None, name, start, days * _PER_DAY, skill))
+
+
+def _session(
+    params: str | None,
+    name: str = "strong",
+    start: datetime = _START,
+    rows: int = _ROWS,
+    skill: float = 1.0,
+) -> list[Record]:
+    columns = _columns(rows)
     vectors = columns.reindex(columns=list(NAMES)).to_numpy(np.float64)
     told = np.tanh(columns[list(TELLING)]).sum(axis=1).to_numpy()
     draw = np.random.default_rng(1)
-    returns = np.clip(0.06 * told + draw.normal(0, 0.06, _ROWS), -0.9, 0.9)
-    made: list[Record] = [samples.session("strong", market=MARKET, params_ptr=params)]
-    for number in range(_ROWS):
-        at = _START + number * timedelta(days=1) / _PER_DAY
+    returns = np.clip(0.06 * skill * told + draw.normal(0, 0.06, rows), -0.9, 0.9)
+    made: list[Record] = [samples.session(name, market=MARKET, params_ptr=params)]
+    for number in range(rows):
+        at = start + number * timedelta(days=1) / _PER_DAY
         token = f"token-{draw.integers(_TOKENS)}"
-        uuid = trade_uuid("strong", token, number, micros(at))
+        uuid = trade_uuid(name, token, number, micros(at))
         vector, hours = vectors[number], float(draw.uniform(1, 12))
         made += [
-            samples.candidate(number, "strong", instrument=token, decided_at=at, uuid=uuid),
+            samples.candidate(number, name, instrument=token, decided_at=at, uuid=uuid),
             FeatureRow(uuid, feature_set(), at, vector.tolist(), vector_hash(vector)),
             samples.outcome(
                 uuid,
@@ -106,14 +119,14 @@ def _session(params: str) -> list[Record]:
     return made
 
 
-def _columns() -> pd.DataFrame:
+def _columns(rows: int) -> pd.DataFrame:
     draw = np.random.default_rng(0)
     return pd.DataFrame(
         {
-            **{name: draw.normal(size=_ROWS) for name in TELLING},
-            "return_24h": draw.choice([-0.1, 0.1], _ROWS),
-            "rug_risk": draw.uniform(0, 0.5, _ROWS),
-            "heuristic_confidence": draw.uniform(0, 1, _ROWS),
-            "reference_return_24h": draw.normal(0, 0.02, _ROWS),
+            **{name: draw.normal(size=rows) for name in TELLING},
+            "return_24h": draw.choice([-0.1, 0.1], rows),
+            "rug_risk": draw.uniform(0, 0.5, rows),
+            "heuristic_confidence": draw.uniform(0, 1, rows),
+            "reference_return_24h": draw.normal(0, 0.02, rows),
         }
     )

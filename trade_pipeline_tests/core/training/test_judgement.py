@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from trade_pipeline.core.canary.pipeline import SafeMLPipeline
 from trade_pipeline.core.dataset.guards import GUARDS
 from trade_pipeline.core.store.artifacts import ArtifactDamaged
 from trade_pipeline.core.store.store import Store
 from trade_pipeline.core.training.gates import GATES
 from trade_pipeline.core.training.judgement import evaluate_model, make_eligible
-from trade_pipeline.core.training.pipeline import SafeMLPipeline
 from trade_pipeline.core.training.register import train_model
 from trade_pipeline.core.training.registry import (
     NotEligible,

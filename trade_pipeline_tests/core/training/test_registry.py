@@ -163,17 +163,22 @@ def model(writer: psycopg.Connection, artifacts: ArtifactStore) -> ModelRecord:
     return judged
 
 
-def deploy(connection: psycopg.Connection, model: ModelRecord, stage: str) -> None:
+def deploy(
+    connection: psycopg.Connection, model: ModelRecord, stage: str, slot: str | None = None
+) -> None:
+    """One line of the history; a promotion follows an evaluation of the canary that allows it."""
     evaluation = None
     if stage == "production":
         evaluation = uuid.uuid4().hex
+        canary = connection.execute("SELECT max(deployment_id) FROM trade.deployments").fetchone()
         raw_insert(
             connection, "canary_evaluations", model, evaluation_id=evaluation, evaluated_at=NOW,
-            decision="promote",
+            looked_at=NOW, canary=canary and canary[0], decision="promote",
         )  # fmt: skip
     raw_insert(
-        connection, "deployments", model, stage=stage, deployed_at=NOW, deployed_by="t",
-        reason="t", evaluation_id=evaluation, verdict=evaluation and "promote",
+        connection, "deployments", model, stage=stage, slot=slot or stage, market=MARKET,
+        venue="pools", account="paper", deployed_at=NOW, deployed_by="t", reason="t",
+        evaluation_id=evaluation, verdict=evaluation and "promote",
     )  # fmt: skip
 
 
@@ -677,15 +682,14 @@ def test_a_window_that_is_not_the_datasets_is_refused(
 # Deployments
 
 
-@pytest.mark.parametrize("stage", ["canary", "production"])
 def test_only_an_eligible_model_takes_decisions(
-    writer: psycopg.Connection, model: ModelRecord, stage: str
+    writer: psycopg.Connection, model: ModelRecord
 ) -> None:
     with pytest.raises(ForeignKeyViolation, match="eligible_models"), writer.transaction():
-        deploy(writer, model, stage)
-    deploy(writer, model, "retired")
+        deploy(writer, model, "canary")
     record_eligible(writer, model.model_version, 0)
-    deploy(writer, model, stage)
+    deploy(writer, model, "canary")
+    deploy(writer, model, "production")
 
 
 @pytest.fixture
@@ -704,24 +708,22 @@ def successor(writer: psycopg.Connection, artifacts: ArtifactStore) -> ModelReco
     return later
 
 
-def test_the_active_model_is_the_last_in_production_that_was_not_retired(
+def test_the_active_model_is_the_one_in_production_until_it_retires(
     writer: psycopg.Connection, model: ModelRecord, successor: ModelRecord
 ) -> None:
     for one in (model, successor):
         record_eligible(writer, one.model_version, 0)
-        deploy(writer, one, "canary")
+    deploy(writer, model, "canary")
     assert active_model(writer) is None
     deploy(writer, model, "production")
     assert active_model(writer) == active_model(writer, MARKET) == model
     assert active_model(writer, "simulated") is None
-    deploy(writer, successor, "production")
-    assert active_model(writer) == successor
-    deploy(writer, successor, "retired")
+    deploy(writer, successor, "canary")
     assert active_model(writer) == model
-    deploy(writer, model, "retired")
-    assert active_model(writer) is None
     deploy(writer, successor, "production")
     assert active_model(writer) == successor
+    deploy(writer, successor, "retired", "production")
+    assert active_model(writer) is None
 
 
 def test_a_list_of_models_tells_how_far_each_of_them_came(
@@ -734,7 +736,7 @@ def test_a_list_of_models_tells_how_far_each_of_them_came(
     record_evaluation(writer, successor.model_version, said("sanity"), NOW)
     record_eligible(writer, model.model_version, 0)
     deploy(writer, model, "canary")
-    deploy(writer, model, "retired")
+    deploy(writer, model, "retired", "canary")
     listed = list_models(writer)
     assert [(m.version, m.short_name, m.evaluation, m.eligible, m.stage) for m in listed] == [
         (model.model_version, model.short_name, "passed", True, "retired"),

@@ -1,4 +1,4 @@
-"""Safe training from Python: train, register, judge; eligible only by the gates."""
+"""Safe training from Python: train, judge by the gates, prove as a canary, promote or roll back."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Any
 
 import psycopg
 
+from trade_pipeline.core.canary.cycle import Look, deploy_canary, look_at_canary
+from trade_pipeline.core.canary.deployments import Active, NotDeployed, deployed, rollback
+from trade_pipeline.core.canary.record import Scope
 from trade_pipeline.core.dataset.membership import newest_dataset
 from trade_pipeline.core.store.closing import Closing
 from trade_pipeline.core.store.store import Store
@@ -42,7 +45,7 @@ class RegisteredModel:
 
 
 class SafeMLPipeline(Closing):
-    """Trains models, and lets one decide only after its gates.
+    """Trains models, and lets one decide only after its gates and its time as a canary.
 
     Args:
         db_path: a folder with a store of its own; None: the store that the settings name.
@@ -84,6 +87,54 @@ class SafeMLPipeline(Closing):
             return None
         return _registered(record, eligible=True)
 
+    def deploy_canary(
+        self, version_id: str, account: str = "backtest", *, override: str | None = None
+    ) -> Active:
+        """Put an eligible model beside what is in production on its market.
+
+        Args:
+            version_id: its version or short name.
+            account: ``backtest``, ``paper`` or ``live``: whose decisions it is measured on.
+            override: your reason to start it although it will hardly show anything.
+
+        Raises:
+            NotEligible: a gate refuses.
+            NotDeployed: another canary is there, it is in production, or the power report shows too
+                little and there is no override.
+        """
+        return deploy_canary(
+            self.store, version_id, self._scope(version_id, account), by="python",
+            reason="deploy_canary", override=override,
+        )  # fmt: skip
+
+    def promote_canary_to_production(self, version_id: str, account: str = "backtest") -> Look:
+        """Look at the canary, and promote it if it has shown that it does no harm.
+
+        Too early a call promotes nothing: the decision is ``extend``, with what is missing.  One
+        that does harm is rolled back, and one that is too old ends.
+
+        Raises:
+            NotDeployed: the model is not the canary.
+        """
+        scope = self._scope(version_id, account)
+        with self.store.database.connect("trade_reader") as connection:
+            version = read_model(connection, version_id).model_version
+            canary = deployed(connection, scope).canary
+        if canary is None or canary.model_version != version:
+            raise NotDeployed(f"{scope}: {version_id} is not the canary there")
+        return look_at_canary(self.store, scope, by="python")
+
+    def rollback(self, market: str, account: str = "backtest", reason: str = "rollback") -> Active:
+        """Take back the canary of a market, or else its production model.
+
+        Raises:
+            NotDeployed: neither is there.
+        """
+        with self.store.database.connect() as connection:
+            taken = rollback(connection, Scope(market, account=account), by="python", reason=reason)
+            connection.commit()
+        return taken
+
     def get_active_model(self, market: str | None = None) -> RegisteredModel | None:
         """The model in production; None until one was promoted.
 
@@ -111,6 +162,10 @@ class SafeMLPipeline(Closing):
             "active_model": None if active is None else active.short_name,
             "models": models,
         }
+
+    def _scope(self, version_id: str, account: str) -> Scope:
+        with self.store.database.connect("trade_reader") as connection:
+            return Scope(read_model(connection, version_id).market, account=account)
 
     def close(self) -> None:
         """Give the store back, if it was opened here."""

@@ -1,0 +1,272 @@
+"""Which model decides where: canary, promotion and rollback, as an append-only history.
+
+The database keeps the rules (``sql/0011``): one canary a scope, production only by an evaluation of
+that canary that says promote, by going back, or by an override with its reason; a model that is not
+eligible never.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import psycopg
+
+from trade_pipeline.core.canary.record import CanaryEvaluation, Deployment, Scope
+from trade_pipeline.core.errors import TradePipelineError
+from trade_pipeline.core.ledger.append import append_now, read_chain
+from trade_pipeline.core.ledger.bulk import lock_chain
+
+_SCOPE = "(market, venue, account) = (%(market)s, %(venue)s, %(account)s)"
+
+
+class NotDeployed(TradePipelineError):
+    """A deployment that the rules refuse; nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Active:
+    """A model that decides, and the number of the deployment that put it there."""
+
+    model_version: str
+    deployment_id: int
+    deployed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """What decides in a scope; without a production model it is the heuristic."""
+
+    production: Active | None
+    canary: Active | None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the history."""
+
+    deployment_id: int
+    short_name: str
+    content_hash: str
+    deployment: Deployment
+
+
+def deployed(connection: psycopg.Connection, scope: Scope) -> Deployed:
+    """What decides in a scope now."""
+    rows = connection.execute(
+        "SELECT slot, model_version, deployment_id, deployed_at FROM trade.deployed "
+        f"WHERE {_SCOPE}",
+        _names(scope),
+    )
+    active = {slot: Active(*rest) for slot, *rest in rows}
+    return Deployed(active.get("production"), active.get("canary"))
+
+
+def history(connection: psycopg.Connection, scope: Scope | None = None) -> list[Event]:
+    """Every deployment in a scope (None: in all), the oldest first."""
+    where = "" if scope is None else f"WHERE {_SCOPE} "
+    rows = connection.execute(
+        "SELECT d.deployment_id, m.short_name, encode(d.content_hash, 'hex'), d.content "
+        f"FROM (SELECT * FROM trade.deployments {where}) d "
+        "JOIN trade.models m USING (model_version) ORDER BY d.deployment_id",
+        {} if scope is None else _names(scope),
+    )
+    return [Event(n, name, digest, _read(content)) for n, name, digest, content in rows]
+
+
+def begin_canary(
+    connection: psycopg.Connection,
+    scope: Scope,
+    model: str,
+    *,
+    by: str,
+    reason: str,
+    evidence: Mapping[str, Any],
+    override: str | None = None,
+) -> Active:
+    """Put an eligible model beside what decides in a scope.
+
+    Args:
+        evidence: the power report, and what the canary will be measured with.
+        override: why it starts although the report says that it will hardly show anything.
+
+    Raises:
+        NotDeployed: it is not eligible, another canary is there, or it is in production already.
+    """
+    with _deploying(connection, scope):
+        return _append(
+            connection, scope, model, "canary", "canary", by, reason,
+            evidence=evidence, override=override,
+        )  # fmt: skip
+
+
+def record_look(connection: psycopg.Connection, scope: Scope, look: CanaryEvaluation) -> None:
+    """Store an evaluation of the canary, once."""
+    chain = f"canary:{scope}"
+    with connection.transaction():
+        lock_chain(connection, chain)
+        stored = connection.execute(
+            "SELECT FROM trade.canary_evaluations WHERE evaluation_id = %s", (look.evaluation_id,)
+        ).fetchone()
+        if stored is None:
+            append_now(connection, read_chain(connection, chain), look)
+
+
+def promote(
+    connection: psycopg.Connection,
+    scope: Scope,
+    model: str,
+    *,
+    by: str,
+    reason: str,
+    look: CanaryEvaluation | None = None,
+    override: str | None = None,
+) -> Active:
+    """Let a model decide everything in a scope; it begins with the next decision.
+
+    Args:
+        look: an evaluation as the present canary that says promote; it is stored with it.
+        override: why a person goes past the canary.
+
+    Raises:
+        NotDeployed: it is not the canary, its newest evaluation does not say promote, or it is not
+            eligible.
+    """
+    with _deploying(connection, scope):
+        if look is not None:
+            record_look(connection, scope, look)
+        return _append(
+            connection, scope, model, "production", "production", by, reason,
+            evaluation_id=None if look is None else look.evaluation_id,
+            verdict=None if look is None else look.decision,
+            override=override,
+            evidence={} if look is None else dict(look.numbers),
+        )  # fmt: skip
+
+
+def retire_canary(
+    connection: psycopg.Connection,
+    scope: Scope,
+    *,
+    by: str,
+    reason: str,
+    look: CanaryEvaluation | None = None,
+) -> Active:
+    """End the canary of a scope; production goes on as before.
+
+    Raises:
+        NotDeployed: there is none.
+    """
+    with _deploying(connection, scope):
+        if look is not None:
+            record_look(connection, scope, look)
+        canary = deployed(connection, scope).canary
+        if canary is None:
+            raise NotDeployed(f"{scope}: no canary is there")
+        return _append(
+            connection, scope, canary.model_version, "retired", "canary", by, reason,
+            evaluation_id=None if look is None else look.evaluation_id,
+            verdict=None if look is None else look.decision,
+        )  # fmt: skip
+
+
+def rollback(connection: psycopg.Connection, scope: Scope, *, by: str, reason: str) -> Active:
+    """Take back what is newest: the canary if there is one, else the production model.
+
+    After production the model that was there before it decides again, or the heuristic.
+
+    Raises:
+        NotDeployed: neither is there.
+    """
+    with _deploying(connection, scope):
+        now = deployed(connection, scope)
+        if now.canary is not None:
+            return _append(
+                connection, scope, now.canary.model_version, "retired", "canary", by, reason
+            )
+        if now.production is None:
+            raise NotDeployed(f"{scope}: no model is deployed, the heuristic decides")
+        before = _before(connection, scope, now.production)
+        if before is None:
+            return _append(
+                connection, scope, now.production.model_version, "retired", "production", by,
+                reason,
+            )  # fmt: skip
+        return _append(
+            connection, scope, before.model_version, "production", "production", by, reason,
+            restores=before.deployment_id,
+        )  # fmt: skip
+
+
+def _before(connection: psycopg.Connection, scope: Scope, now: Active) -> Active | None:
+    """The deployment whose model decided before the present one came; None: the heuristic did.
+
+    Going back twice goes back further: a deployment that restores an older one stands for it.
+    """
+    present = now.deployment_id
+    restored = connection.execute(
+        "SELECT restores FROM trade.deployments WHERE deployment_id = %s", (present,)
+    ).fetchone()
+    if restored is not None and restored[0] is not None:
+        present = restored[0]
+    row = connection.execute(
+        "SELECT stage, model_version, coalesce(restores, deployment_id), deployed_at "
+        f"FROM trade.deployments WHERE {_SCOPE} AND slot = 'production' "
+        "AND deployment_id < %(present)s ORDER BY deployment_id DESC LIMIT 1",
+        {**_names(scope), "present": present},
+    ).fetchone()
+    return None if row is None or row[0] != "production" else Active(*row[1:])
+
+
+@contextmanager
+def _deploying(connection: psycopg.Connection, scope: Scope) -> Iterator[None]:
+    """One deployment at a time in a scope; what the database refuses is `NotDeployed`."""
+    try:
+        with connection.transaction():
+            lock_chain(connection, _chain(scope))
+            yield
+    except psycopg.errors.ForeignKeyViolation as error:
+        if error.diag.constraint_name and "eligible" in error.diag.constraint_name:
+            raise NotDeployed(f"{scope}: the model is not eligible: its gates come first") from None
+        raise
+    except psycopg.errors.CheckViolation as error:
+        raise NotDeployed(error.diag.message_primary or str(error)) from None
+
+
+def _append(
+    connection: psycopg.Connection,
+    scope: Scope,
+    model: str,
+    stage: str,
+    slot: str,
+    by: str,
+    reason: str,
+    **more: Any,
+) -> Active:
+    record = Deployment(
+        model, scope.market, scope.venue, scope.account, stage, slot, datetime.now(UTC), by,
+        reason, **more,
+    )  # fmt: skip
+    append_now(connection, read_chain(connection, _chain(scope)), record)
+    number = connection.execute(
+        f"SELECT max(deployment_id) FROM trade.deployments WHERE {_SCOPE}", _names(scope)
+    ).fetchone()
+    assert number is not None
+    return Active(model, number[0], record.deployed_at)
+
+
+def _names(scope: Scope) -> dict[str, str]:
+    return {"market": scope.market, "venue": scope.venue, "account": scope.account}
+
+
+def _chain(scope: Scope) -> str:
+    return f"deployments:{scope}"
+
+
+def _read(content: str) -> Deployment:
+    fields = orjson.loads(content)
+    return Deployment(**fields | {"deployed_at": datetime.fromisoformat(fields["deployed_at"])})
