@@ -1,0 +1,183 @@
+"""Commands about which model decides where: canary, promotion, rollback and their history."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from trade_pipeline.cli.console import err, out, print_json, print_table
+from trade_pipeline.cli.inputs import Json, read_settings
+from trade_pipeline.cli.models import Model, app
+from trade_pipeline.core.canary.record import Scope
+
+if TYPE_CHECKING:
+    from trade_pipeline.core.canary.cycle import Look
+    from trade_pipeline.core.canary.deployments import Event
+
+# The commands join those about models.
+__all__ = ["app"]
+
+Account = Annotated[
+    str, typer.Option(help="Whose decisions: backtest, paper or live.", show_default=True)
+]
+Market = Annotated[str, typer.Option(help="Kind of market, such as spot-1h.")]
+Venue = Annotated[str, typer.Option(help="Venue of the account.")]
+Reason = Annotated[str, typer.Option(help="Why; it stays in the history.")]
+Override = Annotated[
+    str | None,
+    typer.Option(help="Your reason to go past what the rules ask; never past the gates."),
+]
+
+
+@app.command()
+def canary(
+    model: Model,
+    reason: Reason = "to be measured",
+    venue: Venue = "default",
+    account: Account = "backtest",
+    override: Override = None,
+    as_json: Json = False,
+) -> None:
+    """Put an eligible model beside what is in production on its market, and measure it."""
+    from trade_pipeline.core.canary.cycle import deploy_canary, report_power
+    from trade_pipeline.core.store.store import Store
+    from trade_pipeline.core.training.registry import read_model
+
+    with Store.open(read_settings()) as store, err.status("asking the gates and the power"):
+        with store.database.connect("trade_reader") as connection:
+            record = read_model(connection, model)
+        scope = Scope(record.market, venue, account)
+        report = report_power(store, model, scope)
+        deploy_canary(store, model, scope, by="command line", reason=reason, override=override)
+    facts = {"model": record.short_name, "scope": asdict(scope), "power": asdict(report)}
+    if as_json:
+        print_json(facts)
+        return
+    out.print(f"[bold]{record.short_name}[/] is the canary of {scope}: trade-pipeline models look")
+    print_table(
+        f"Within 56 days, from {report.blocks} blocks before (spread {report.spread:.4f})",
+        [asdict(one) for one in report.expected],
+    )
+
+
+@app.command()
+def look(
+    market: Market, venue: Venue = "default", account: Account = "backtest", as_json: Json = False
+) -> None:
+    """Look at the canary and tell what would become of it now; nothing is stored or changed."""
+    from trade_pipeline.core.canary.cycle import look_at_canary
+    from trade_pipeline.core.store.store import Store
+
+    with Store.open(read_settings()) as store, err.status("looking at the canary"):
+        scope = Scope(market, venue, account)
+        found = look_at_canary(store, scope, by="command line", act=False)
+    _print_look(found, as_json)
+
+
+@app.command()
+def promote(
+    model: Model,
+    venue: Venue = "default",
+    account: Account = "backtest",
+    override: Override = None,
+    as_json: Json = False,
+) -> None:
+    """Look at the canary, and promote it, roll it back or go on as its evidence says.
+
+    With --override any eligible model comes into production without a canary.
+    """
+    from trade_pipeline.core.canary import deployments
+    from trade_pipeline.core.canary.cycle import look_at_canary
+    from trade_pipeline.core.store.store import Store
+    from trade_pipeline.core.training.judgement import make_eligible
+    from trade_pipeline.core.training.registry import read_model
+
+    with Store.open(read_settings()) as store, err.status("asking the evidence"):
+        with store.database.connect("trade_reader") as connection:
+            record = read_model(connection, model)
+            scope = Scope(record.market, venue, account)
+            canary = deployments.deployed(connection, scope).canary
+        if override is None:
+            if canary is None or canary.model_version != record.model_version:
+                raise deployments.NotDeployed(
+                    f"{scope}: {record.short_name} is not the canary there; start it with: "
+                    f"trade-pipeline models canary {record.short_name}"
+                )
+            _print_look(look_at_canary(store, scope, by="command line"), as_json)
+            return
+        make_eligible(store, model)
+        with store.database.connect() as connection:
+            deployments.promote(
+                connection, scope, record.model_version, by="command line", reason=override,
+                override=override,
+            )  # fmt: skip
+            connection.commit()
+    _told(f"{record.short_name} decides everything on {scope}", scope, as_json)
+
+
+@app.command()
+def rollback(
+    market: Market,
+    reason: Reason,
+    venue: Venue = "default",
+    account: Account = "backtest",
+    as_json: Json = False,
+) -> None:
+    """Take back the canary, or else the production model; what was there before decides again."""
+    from trade_pipeline.core.canary import deployments
+    from trade_pipeline.core.store.store import Store
+
+    scope = Scope(market, venue, account)
+    with Store.open(read_settings()) as store, store.database.connect() as connection:
+        deployments.rollback(connection, scope, by="command line", reason=reason)
+        connection.commit()
+        now = deployments.deployed(connection, scope)
+    who = "the heuristic" if now.production is None else now.production.model_version
+    _told(f"{who} decides on {scope}", scope, as_json)
+
+
+@app.command()
+def history(as_json: Json = False) -> None:
+    """Every deployment: what, where, when, who or what, and why."""
+    from trade_pipeline.core.canary import deployments
+    from trade_pipeline.core.store.store import Store
+
+    with Store.open(read_settings()) as store, store.database.connect("trade_reader") as connection:
+        events = deployments.history(connection)
+    if as_json:
+        print_json([asdict(event) for event in events])
+    elif events:
+        print_table("Deployments", [_line(event) for event in events])
+    else:
+        out.print("no model was deployed: the heuristic decides")
+
+
+def _line(event: Event) -> dict[str, Any]:
+    one = event.deployment
+    stage = one.stage if one.stage != "retired" else f"{one.slot} ends"
+    return {
+        "model": event.short_name,
+        "what": "restored" if one.restores is not None else stage,
+        "where": f"{one.market}/{one.venue}/{one.account}",
+        "when": f"{one.deployed_at:%Y-%m-%d %H:%M}",
+        "by": one.deployed_by,
+        "why": one.override or one.reason,
+    }
+
+
+def _print_look(found: Look, as_json: bool) -> None:
+    if as_json:
+        print_json(asdict(found))
+        return
+    out.print(f"[bold]{found.model}[/]: {found.decision}")
+    for why in found.reasons:
+        out.print(f"  {why}")
+
+
+def _told(sentence: str, scope: Scope, as_json: bool) -> None:
+    if as_json:
+        print_json({"scope": asdict(scope), "told": sentence})
+    else:
+        out.print(sentence)
