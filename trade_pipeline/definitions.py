@@ -2,6 +2,14 @@
 
 import dagster as dg
 
+from trade_pipeline.defs.canary import (
+    canary_deployment,
+    canary_evaluation,
+    canary_sensor,
+    canary_verdict,
+    production_model,
+    promotion_job,
+)
 from trade_pipeline.defs.checks import record_integrity
 from trade_pipeline.defs.contracts import (
     dataset_contracts,
@@ -10,7 +18,13 @@ from trade_pipeline.defs.contracts import (
 )
 from trade_pipeline.defs.datasets import dataset_guards, training_dataset
 from trade_pipeline.defs.features import rug_risk_model, trade_features
-from trade_pipeline.defs.jobs import backtest_job, learning_job, retraining_job, training_job
+from trade_pipeline.defs.jobs import (
+    backtest_job,
+    canary_job,
+    learning_job,
+    retraining_job,
+    training_job,
+)
 from trade_pipeline.defs.models import (
     candidate_model,
     eligible_model,
@@ -35,6 +49,9 @@ defs = dg.Definitions(
         candidate_model,
         model_evaluation,
         eligible_model,
+        canary_deployment,
+        canary_evaluation,
+        production_model,
     ],
     asset_checks=[
         record_integrity,
@@ -43,10 +60,18 @@ defs = dg.Definitions(
         dataset_contracts,
         dataset_guards,
         model_gates,
+        canary_verdict,
     ],
-    jobs=[backtest_job, learning_job, training_job, retraining_job],
+    jobs=[
+        backtest_job,
+        learning_job,
+        training_job,
+        retraining_job,
+        canary_job,
+        promotion_job,
+    ],
     schedules=[retraining_schedule],
-    sensors=[retraining_sensor],
+    sensors=[retraining_sensor, canary_sensor],
     resources={"store": TradeStore(), "progress": no_progress},
     executor=dg.in_process_executor,
 )

@@ -72,7 +72,7 @@ def look(
 
     with Store.open(read_settings()) as store, err.status("looking at the canary"):
         scope = Scope(market, venue, account)
-        found = look_at_canary(store, scope, by="command line", act=False)
+        found = look_at_canary(store, scope, by="command line", act="none")
     _print_look(found, as_json)
 
 

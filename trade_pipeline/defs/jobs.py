@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
+from trade_pipeline.defs.canary import canary_deployment
 from trade_pipeline.defs.datasets import training_dataset
 from trade_pipeline.defs.features import trade_features
 from trade_pipeline.defs.models import candidate_model, eligible_model, model_evaluation
@@ -43,6 +44,14 @@ retraining_job = dg.define_asset_job(
         training_dataset, candidate_model, model_evaluation, eligible_model
     ),
     description="A new dataset and its guards, then what training_job does.",
+    tags={"dagster/max_retries": "0"},
+    executor_def=dg.in_process_executor,
+)
+
+canary_job = dg.define_asset_job(
+    "canary_job",
+    selection=dg.AssetSelection.assets(canary_deployment),
+    description="The last eligible model becomes the canary of its market.",
     tags={"dagster/max_retries": "0"},
     executor_def=dg.in_process_executor,
 )

@@ -80,6 +80,9 @@ def test_the_assets_follow_the_flow_in_groups_with_owners_and_kinds() -> None:
         "candidate_model": ("model", ["training_dataset"], owners),
         "model_evaluation": ("model", ["candidate_model"], owners),
         "eligible_model": ("model", ["model_evaluation"], owners),
+        "canary_deployment": ("canary", ["eligible_model"], owners),
+        "canary_evaluation": ("canary", ["canary_deployment"], owners),
+        "production_model": ("canary", ["canary_evaluation"], owners),
     }
 
 
@@ -116,6 +119,7 @@ def test_every_check_blocks() -> None:
         ("trade_features", "vectors_equal_their_recomputation"): True,
         **{("training_dataset", guard): True for guard in GUARDS},
         **{("model_evaluation", gate): True for gate in GATES},
+        ("canary_evaluation", "promotes"): True,
         **{(asset, "contract"): True for asset in CONTRACTS},
     }
 

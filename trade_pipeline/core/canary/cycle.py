@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import psycopg
@@ -37,6 +37,8 @@ from trade_pipeline.core.training.judgement import make_eligible, signal_of
 from trade_pipeline.core.training.record import ModelRecord
 from trade_pipeline.core.training.register import load_model
 from trade_pipeline.core.training.registry import read_model
+
+Act = Literal["all", "protect", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +130,14 @@ def deploy_canary(
     return active
 
 
-def look_at_canary(store: Store, scope: Scope, *, by: str, act: bool = True) -> Look:
+def look_at_canary(store: Store, scope: Scope, *, by: str, act: Act = "all") -> Look:
     """Evaluate the canary of a scope, and do what the verdict says.
 
     A model that cannot be loaded or asked is rolled back: it cannot decide.
 
     Args:
-        act: store the evaluation, and promote, roll back or end the canary; else only tell.
+        act: ``all``: store the evaluation, and promote, roll back or end the canary; ``protect``:
+            the same, but promote nothing; ``none``: only tell.
 
     Raises:
         NotDeployed: there is no canary.
@@ -152,16 +155,17 @@ def look_at_canary(store: Store, scope: Scope, *, by: str, act: bool = True) -> 
         decision, now = _decide(store, connection, scope, active.production, canary, evidence)
         look = _record(canary, decision, now)
         promoted = False
-        if act:
-            reason = "; ".join(decision.reasons)
-            if decision.verdict == "promote":
-                promote(connection, scope, canary.model_version, by=by, reason=reason, look=look)
-                promoted = True
-            elif decision.verdict == "extend":
-                record_look(connection, scope, look)
-            else:
-                retire_canary(connection, scope, by=by, reason=reason, look=look)
-            connection.commit()
+        reason = "; ".join(decision.reasons)
+        if act == "none":
+            pass
+        elif decision.verdict in ("rollback", "expired"):
+            retire_canary(connection, scope, by=by, reason=reason, look=look)
+        elif decision.verdict == "promote" and act == "all":
+            promote(connection, scope, canary.model_version, by=by, reason=reason, look=look)
+            promoted = True
+        else:
+            record_look(connection, scope, look)
+        connection.commit()
         short = read_model(connection, canary.model_version).short_name
     return Look(short, decision.verdict, decision.reasons, look.numbers, promoted)
 

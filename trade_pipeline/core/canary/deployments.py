@@ -66,6 +66,15 @@ def deployed(connection: psycopg.Connection, scope: Scope) -> Deployed:
     return Deployed(active.get("production"), active.get("canary"))
 
 
+def canaries(connection: psycopg.Connection) -> list[tuple[Scope, Active]]:
+    """Every active canary, and where."""
+    rows = connection.execute(
+        "SELECT market, venue, account, model_version, deployment_id, deployed_at "
+        "FROM trade.deployed WHERE slot = 'canary' ORDER BY deployment_id"
+    )
+    return [(Scope(*row[:3]), Active(*row[3:])) for row in rows]
+
+
 def history(connection: psycopg.Connection, scope: Scope | None = None) -> list[Event]:
     """Every deployment in a scope (None: in all), the oldest first."""
     where = "" if scope is None else f"WHERE {_SCOPE} "
@@ -76,6 +85,38 @@ def history(connection: psycopg.Connection, scope: Scope | None = None) -> list[
         {} if scope is None else _names(scope),
     )
     return [Event(n, name, digest, _read(content)) for n, name, digest, content in rows]
+
+
+def newest_canary_market(connection: psycopg.Connection) -> str:
+    """The market on which a canary began last.
+
+    Raises:
+        NotDeployed: none ever did.
+    """
+    row = connection.execute(
+        "SELECT market FROM trade.deployments WHERE stage = 'canary' "
+        "ORDER BY deployment_id DESC LIMIT 1"
+    ).fetchone()
+    if row is None:
+        raise NotDeployed("no canary was ever deployed: materialise canary_deployment first")
+    return str(row[0])
+
+
+def newest_look(connection: psycopg.Connection) -> CanaryEvaluation:
+    """The evaluation of a canary that was stored last.
+
+    Raises:
+        NotDeployed: there is none.
+    """
+    row = connection.execute(
+        "SELECT content FROM trade.canary_evaluations ORDER BY recorded_at DESC, chain_seq DESC "
+        "LIMIT 1"
+    ).fetchone()
+    if row is None:
+        raise NotDeployed("no canary was evaluated: materialise canary_evaluation first")
+    fields = orjson.loads(row[0])
+    moments = {name: datetime.fromisoformat(fields[name]) for name in ("looked_at", "evaluated_at")}
+    return CanaryEvaluation(**fields | moments)
 
 
 def begin_canary(

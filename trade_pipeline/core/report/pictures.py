@@ -63,7 +63,7 @@ def picture(title: str, draw: Any, height: float = _SIZE[1]) -> bytes:
     axes.set_title(title, color=INK, fontsize=11, loc="left")
     if draw is None:
         axes.set_axis_off()
-        axes.text(0.5, 0.5, "no closed trade", ha="center", va="center", color=INK, fontsize=14)
+        axes.text(0.5, 0.5, "nothing yet", ha="center", va="center", color=INK, fontsize=14)
     else:
         draw(axes)
         axes.grid(axis="y", color=_GRID, linewidth=0.7)

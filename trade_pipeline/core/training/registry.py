@@ -174,6 +174,21 @@ def newest_model(connection: psycopg.Connection) -> str:
     return str(row[0])
 
 
+def newest_eligible(connection: psycopg.Connection) -> str:
+    """The version that became eligible last.
+
+    Raises:
+        BadConfig: none did.
+    """
+    row = connection.execute(
+        "SELECT model_version FROM trade.eligible_models "
+        "ORDER BY recorded_at DESC, chain_seq DESC LIMIT 1"
+    ).fetchone()
+    if row is None:
+        raise BadConfig("no model is eligible: its gates come first")
+    return str(row[0])
+
+
 def last_evaluated(connection: psycopg.Connection) -> str:
     """The version that its gates judged last.
 

@@ -100,7 +100,7 @@ def test_looking_without_acting_changes_nothing_and_the_same_look_is_stored_once
     begin(fresh_strong_store, strong)
     with fresh_strong_store.database.connect() as connection:
         before = count_rows(connection)
-        look_at_canary(fresh_strong_store, SCOPE, by="test", act=False)
+        look_at_canary(fresh_strong_store, SCOPE, by="test", act="none")
         assert count_rows(connection) == before
         look_at_canary(fresh_strong_store, SCOPE, by="test")
         once = count_rows(connection)
