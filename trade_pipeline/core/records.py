@@ -86,6 +86,7 @@ class TradeCandidate:
         arm, propensity: which model decided, drawn with which probability.
         feature_hash: SHA-256 (hex) of the feature vector.
         contributions: what moved the model's confidence, in log odds by feature.
+        canary: beside a canary, the arm and what both models say: see `Arms.compared`.
     """
 
     TABLE: ClassVar[str] = "candidates"
@@ -113,6 +114,7 @@ class TradeCandidate:
     canary_version: str | None = None
     feature_hash: str | None = None
     contributions: Mapping[str, float] | None = None
+    canary: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         require_uuid(self.uuid)
@@ -279,10 +281,8 @@ class ExecutionRecord:
         if self.event in FILLS or getattr(self, given) is not None:
             require_price(given, getattr(self, given))
         other = "exit_price" if self.leg == "entry" else "entry_price"
-        if getattr(self, other) is not None:
-            raise InvalidRecord(
-                other, getattr(self, other), f"nothing, for an order of the {self.leg}"
-            )
+        if (value := getattr(self, other)) is not None:
+            raise InvalidRecord(other, value, f"nothing, for an order of the {self.leg}")
         require_number("size", self.size, 0)
         if self.event in FILLS and not self.size > 0:
             raise InvalidRecord("size", self.size, "a positive size of a fill")

@@ -22,7 +22,7 @@ from trade_pipeline.core.session.config import TradingConfig
 from trade_pipeline.core.session.engine import Progress, SessionCounts, TradingSession
 from trade_pipeline.core.session.stored import read_session, settings_of
 from trade_pipeline.core.session.version import code_version
-from trade_pipeline.core.store.artifacts import ArtifactStore, record_artifact
+from trade_pipeline.core.store.artifacts import ArtifactDamaged, ArtifactStore, record_artifact
 from trade_pipeline.core.store.database import Database, loss_reported
 
 if TYPE_CHECKING:
@@ -116,6 +116,7 @@ def run_backtest(
     rug_risk = rug_risk_of(artifacts, config)
     with loss_reported(), database.connect() as connection:
         model = model_of(connection, artifacts, config, feed.kind)
+        canary = canary_of(connection, artifacts, config, feed.kind)
         params = record_artifact(
             connection, artifacts, config.canonical(), media_type="application/json"
         )
@@ -133,6 +134,7 @@ def run_backtest(
                 journal=journal,
                 rug_risk=rug_risk,
                 model=model,
+                canary=canary,
                 progress=progress,
             ).run()
         seconds = time.perf_counter() - started
@@ -179,25 +181,51 @@ def model_of(
     """The model that settings name to decide on a kind of market.
 
     Raises:
-        BadConfig: no such model is registered, it was learned on another kind of market, or it
-            reads rug probabilities and learned from those of another rug model.
+        BadConfig: no such model is registered or its file is missing, it was learned on another
+            kind of market, or it reads rug probabilities and learned from those of another rug
+            model.
         ArtifactDamaged: its file was changed.
     """
     if config.model is None:
         return None
+    return _named_model(connection, artifacts, config, market, "model", config.model)
+
+
+def canary_of(
+    connection: psycopg.Connection, artifacts: ArtifactStore, config: TradingConfig, market: str
+) -> TradeModel | None:
+    """The model that settings name as the canary; refused as `model_of` does."""
+    if config.canary is None:
+        return None
+    return _named_model(connection, artifacts, config, market, "canary.model", config.canary.model)
+
+
+def _named_model(
+    connection: psycopg.Connection,
+    artifacts: ArtifactStore,
+    config: TradingConfig,
+    market: str,
+    field: str,
+    version: str,
+) -> TradeModel:
     from trade_pipeline.core.strategy.model import TradeModel
 
+    named = f"{field}={version!r}"
     row = connection.execute(
-        "SELECT artifact, dataset_version FROM trade.models WHERE model_version = %s",
-        (config.model,),
+        "SELECT artifact, dataset_version FROM trade.models WHERE model_version = %s", (version,)
     ).fetchone()
     if row is None:
-        raise BadConfig(f"model={config.model!r}: no such model is registered; train one first")
+        raise BadConfig(f"{named}: no such model is registered; train one first")
     artifact, dataset = row
-    model = TradeModel.from_bytes(artifacts.get(artifact))
+    try:
+        model = TradeModel.from_bytes(artifacts.get(artifact))
+    except FileNotFoundError:
+        raise BadConfig(f"{named}: its file {artifacts.uri(artifact)} is missing") from None
+    except ArtifactDamaged as damaged:
+        raise ArtifactDamaged(f"{named}: {damaged}") from None
     if model.market != market:
         raise BadConfig(
-            f"model={config.model!r}: was learned on {model.market!r}, and decides nowhere else "
+            f"{named}: was learned on {model.market!r}, and decides nowhere else "
             f"(this session: {market!r})"
         )
     if RUG_PROBABILITY in model.inputs:
@@ -205,7 +233,7 @@ def model_of(
         if learned != {config.rug_risk_model}:
             known = ", ".join(sorted(repr(name) for name in learned))
             raise BadConfig(
-                f"rug_risk_model={config.rug_risk_model!r}: model={config.model!r} reads "
+                f"rug_risk_model={config.rug_risk_model!r}: {named} reads "
                 f"{RUG_PROBABILITY} and learned from that of {known}"
                 + ("; set that one" if len(learned) == 1 else "; no session gives it all of them")
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from trade_pipeline.core.canonical import canonical_bytes
 from trade_pipeline.core.config import Config
@@ -14,13 +14,14 @@ from trade_pipeline.core.execution.venue import Venue
 from trade_pipeline.core.market.event import HOUR
 from trade_pipeline.core.market.simulator.config import SimulatorConfig
 from trade_pipeline.core.strategy.config import StrategyConfig
+from trade_pipeline.core.strategy.traffic import Traffic
 
 BAR_MARKETS = ("spot-1h",)
 
 
 class TradingConfig(Config):
     """The settings of the strategy, of both kinds of venue and of the simulated market, the rug
-    model that the features use, and the model that decides.
+    model that the features use, the model that decides, and a canary beside it.
     """
 
     CALLED: ClassVar[str] = "config"
@@ -39,6 +40,16 @@ class TradingConfig(Config):
         pattern="^sha256:[0-9a-f]{64}$",
         description="version of the registered model that decides; unset: the heuristic",
     )
+    canary: Traffic | None = Field(
+        None, description="a model on trial, and what it decides; unset: there is none"
+    )
+
+    @field_validator("canary")
+    @classmethod
+    def _is_another_model(cls, canary: Traffic | None, info: ValidationInfo) -> Traffic | None:
+        if canary is not None and canary.model == info.data.get("model"):
+            raise ValueError(f"canary.model={canary.model!r}: is that of model, too")
+        return canary
 
     def canonical(self) -> bytes:
         """The canonical bytes that ``params_ptr`` addresses."""

@@ -6,7 +6,6 @@ inputs give the same records in the same order.
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections import Counter
 from collections.abc import Callable
@@ -17,8 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trade_pipeline.core.clock import Clock
-from trade_pipeline.core.errors import BadMarketData
-from trade_pipeline.core.execution.book import to_usd
+from trade_pipeline.core.errors import BadConfig, BadMarketData
 from trade_pipeline.core.execution.venue import Venue
 from trade_pipeline.core.features.own_records import (
     OwnRecords,
@@ -34,12 +32,13 @@ from trade_pipeline.core.market.history import MarketHistory, TokenState
 from trade_pipeline.core.market.moments import whole_moments
 from trade_pipeline.core.market.windows import LOOKBACK
 from trade_pipeline.core.records import Record, Scan, Session, SessionEnd, TradeCandidate
+from trade_pipeline.core.session.arms import Arms
 from trade_pipeline.core.session.config import TradingConfig
-from trade_pipeline.core.session.trading import Trading
 from trade_pipeline.core.strategy.confidence import HEURISTIC_VERSION
 from trade_pipeline.core.strategy.config import StrategyConfig
 from trade_pipeline.core.strategy.decision import decide
 from trade_pipeline.core.strategy.evaluation import Evaluations, Evaluator
+from trade_pipeline.core.strategy.opinion import DecidingModel, Models, Opinions
 from trade_pipeline.core.strategy.universe import FILTERS, VOLUME, universe_codes
 
 if TYPE_CHECKING:
@@ -62,6 +61,8 @@ class SessionCounts:
         evaluated: tokens by slot that were looked at; ``failed`` of them by filter.
         candidates: by decision and reason.
         final_cash_usd: the account when everything is closed.
+        canary_errors: candidates at which the canary failed.
+        prediction_seconds: mean by version of what a model's prediction of a candidate took.
     """
 
     events: int = 0
@@ -69,6 +70,21 @@ class SessionCounts:
     failed: Counter[str] = field(default_factory=Counter)
     candidates: Counter[tuple[str, str]] = field(default_factory=Counter)
     final_cash_usd: float = 0.0
+    canary_errors: int = 0
+    _predicted: Counter[str] = field(default_factory=Counter, compare=False)
+    _seconds: dict[str, float] = field(default_factory=dict, compare=False)
+
+    @property
+    def prediction_seconds(self) -> dict[str, float]:
+        return {name: self._seconds[name] / rows for name, rows in self._predicted.items()}
+
+    def note_predictions(self, opinions: Opinions) -> None:
+        """Add the time that the models took for some candidates."""
+        for one in (opinions.production, opinions.canary):
+            if one is not None and one.by.model is not None:
+                self._predicted[one.by.version] += len(one.confidence)
+                before = self._seconds.get(one.by.version, 0.0)
+                self._seconds[one.by.version] = before + one.seconds
 
 
 class TradingSession:
@@ -79,6 +95,11 @@ class TradingSession:
         journal: where the records go.
         rug_risk: the model of the rug probability; None: the probability is unknown.
         model: the model that decides, ``config.model``; None: the heuristic.
+        canary: the model on trial, ``config.canary.model``.
+        deployed: the models on duty, asked at each decision; None: those of the config throughout.
+            A canary decides with the traffic and the part of the fund that the config gives it; a
+            session without ``config.canary`` gives it none.  Without a canary its part trades
+            nothing new.
         progress: called with (events so far, market time in microseconds) now and then.
     """
 
@@ -93,6 +114,8 @@ class TradingSession:
         journal: Journal,
         rug_risk: RugRisk | None = None,
         model: TradeModel | None = None,
+        canary: TradeModel | None = None,
+        deployed: Callable[[], Models] | None = None,
         progress: Progress | None = None,
     ) -> None:
         assert session.range_start is not None
@@ -102,10 +125,7 @@ class TradingSession:
         self._params_ptr = session.params_ptr
         self._start, self._end = micros(session.range_start), micros(session.range_end)
         self._config = config.strategy
-        self._model_version = config.model or HEURISTIC_VERSION
-        self._entry_confidence = (
-            config.strategy.signal.min_confidence if model is None else model.entry_confidence
-        )
+        self._deployed = deployed or _always(config, model, canary)
         self._interval = config.interval(session.market)
         self._feed = feed
         self._venue = venue
@@ -113,16 +133,15 @@ class TradingSession:
         self._journal = journal
         self._progress = progress
         self._history = MarketHistory(len(feed.instruments))
-        self._evaluator = evaluator(config.strategy, feed, self._history, venue, rug_risk, model)
+        self._evaluator = evaluator(config.strategy, feed, self._history, venue, rug_risk)
         self._own = self._own_newest = OwnRecords()
         self._own_counts: tuple[int, ...] = ()
         self._own_known: dict[str, Floats] = {}
-        self._trading = Trading(config.strategy, venue, feed, self, self._state)
+        self._arms = Arms(config.strategy, config.canary, venue, feed, self, self._state)
         self._upto = [0] * len(feed.instruments)
         self._last_slot = np.full(len(feed.instruments), -1, np.int64)
         self._quote = math.nan
         self._states: dict[int, tuple[tuple[int, float], TokenState]] = {}
-        self._timers: list[tuple[int, int, int]] = self._trading.timers
         self._decisions = 0
         self._scan_slot = -1
         self._scan_evaluated = 0
@@ -149,9 +168,9 @@ class TradingSession:
             )
         self._fire_timers(self._end)
         self._clock.advance(self._end)
-        self._trading.end_session(self._end)
+        self._arms.end_session(self._end)
         self._end_scan()
-        self.counts.final_cash_usd = to_usd(self._trading.book.cash)
+        self.counts.final_cash_usd = self._arms.cash_usd
         self.append(
             SessionEnd(
                 session_id=self._session.session_id,
@@ -173,18 +192,23 @@ class TradingSession:
         looks = self._looks(part)
         failed, candidates, evaluations = self._evaluate(part, looks)
         wake = looks.tolist()
-        counted, positions, timers = self._upto, self._trading.book.positions, self._timers
+        counted, production, canary = self._upto, self._arms.production, self._arms.canary
+        positions, timers = production.book.positions, production.timers
+        on_trial = canary.book.positions if canary else {}
+        trial_timers = canary.timers if canary else []
         for row, token in enumerate(tokens):
             at = times[row]
-            if timers and timers[0][0] < at:
+            if (timers and timers[0][0] < at) or (trial_timers and trial_timers[0][0] < at):
                 self._quote = float(part.quote_usd[row - 1]) if row else self._quote
                 self._fire_timers(at)
             counted[token] = upto[row]
-            if wake[row] or token in positions:
+            if wake[row] or token in positions or token in on_trial:
                 self._quote = float(part.quote_usd[row])
                 self._clock.advance(at)
                 if token in positions:
-                    self._trading.on_event(token, at)
+                    production.on_event(token, at)
+                if canary and token in on_trial:
+                    canary.on_event(token, at)
                 if wake[row]:
                     self._count_look(at, failed.get(row))
                     if row in candidates:
@@ -235,7 +259,8 @@ class TradingSession:
         failed.update(dict.fromkeys(rows[~enough].tolist(), FILTERS[VOLUME]))
         if not enough.any():
             return failed, {}, None
-        evaluations = self._evaluator.evaluate(windows.select(enough))
+        evaluations = self._evaluator.evaluate(windows.select(enough), self._deployed())
+        self.counts.note_predictions(evaluations.opinions)
         return failed, {row: n for n, row in enumerate(rows[enough].tolist())}, evaluations
 
     def _count_look(self, at: int, failed: str | None) -> None:
@@ -250,25 +275,32 @@ class TradingSession:
     def _decide(self, evaluations: Evaluations | None, row: int) -> None:
         assert evaluations is not None
         token, at = int(evaluations.token[row]), int(evaluations.at[row])
-        config, trading, state = self._config, self._trading, self._state(token)
+        config, state = self._config, self._state(token)
         snapshot = self._evaluator.snapshot(evaluations, row, state)
-        confidence = float(evaluations.confidence[row])
+        instrument = snapshot.instrument.name
+        opinions, n = evaluations.opinions_of(self._deployed(), row)
+        if opinions is not evaluations.opinions:
+            self.counts.note_predictions(opinions)
+        here = evaluations.vectors[row : row + 1]
+        choice = self._arms.choose(opinions, n, here, instrument, at)
+        trading = self._arms.of(choice)
         vector = evaluations.vector(row, self._own_columns(at))
         account = trading.account(at)
+        capacity = self._venue.impact_capacity_usd(state, config.sizing.max_impact)
         decision = decide(
             config,
             snapshot,
-            confidence,
+            choice.confidence,
             account,
-            entry_confidence=self._entry_confidence,
+            entry_confidence=choice.by.entry_confidence(config.signal),
             position_open=token in trading.book.positions,
             protection=trading.protections.refusal(at, token, account.equity_usd),
-            impact_capacity_usd=self._venue.impact_capacity_usd(state, config.sizing.max_impact),
+            impact_capacity_usd=capacity,
         )
-        instrument = snapshot.instrument.name
         uuid = trade_uuid(self._session.session_id, instrument, self._decisions, at)
         features = feature_row(uuid, int(evaluations.known_at[row]), vector)
         verb = "enter" if decision.enter else "skip"
+        compared = self._arms.compared(choice, opinions, n, snapshot, capacity)
         self.append(
             TradeCandidate(
                 uuid=uuid,
@@ -276,26 +308,31 @@ class TradingSession:
                 decision_no=self._decisions,
                 instrument=instrument,
                 decided_at=moment_of(at),
-                model_version=self._model_version,
-                confidence=confidence,
+                model_version=choice.by.version,
+                confidence=choice.confidence,
                 params_ptr=self._params_ptr,
                 created_by=CREATED_BY,
                 decision=verb,
                 reason=decision.reason,
                 stake_usd=decision.stake_usd,
+                arm=choice.arm,
+                propensity=choice.propensity,
+                canary_version=None if compared is None else compared["model"],
                 feature_hash=features.vector_hash,
-                contributions=evaluations.told(row),
+                contributions=choice.contributions,
+                canary=compared,
             )
         )
         self.append(snapshot.document(uuid, f"{verb}: {decision.reason}"))
         self.append(features)
         self._decisions += 1
+        self.counts.canary_errors += choice.error is not None
         self.counts.candidates[verb, decision.reason] += 1
         if decision.stake_usd is not None:
             trading.enter(uuid, token, at, state, decision.stake_usd)
 
     def _own_columns(self, at: int) -> dict[str, Floats]:
-        counts = (*self._own.counts(), len(self._trading.book.positions))
+        counts = (*self._own.counts(), self._arms.open_positions)
         if counts != self._own_counts:
             # They change with a trade, and most decisions come without one.
             self._own_counts, self._own_newest = counts, self._own.newest()
@@ -314,10 +351,10 @@ class TradingSession:
         return known[1]
 
     def _fire_timers(self, before: int) -> None:
-        while self._timers and self._timers[0][0] < before:
-            due, _, token = heapq.heappop(self._timers)
-            self._clock.advance(due)
-            self._trading.on_timer(token, due)
+        while (due := self._arms.next_due(before)) is not None:
+            at, token, trading = due
+            self._clock.advance(at)
+            trading.on_timer(token, at)
 
     def _end_scan(self) -> None:
         """Record the scan of the slot that is over."""
@@ -344,7 +381,6 @@ def evaluator(
     history: MarketHistory,
     venue: Venue,
     rug_risk: RugRisk | None = None,
-    model: TradeModel | None = None,
 ) -> Evaluator:
     """The evaluator of a market, whose costs are those of a full stake at a venue."""
     sizing = config.sizing
@@ -355,5 +391,17 @@ def evaluator(
         history,
         lambda known: venue.expected_costs(full_stake, sizing.max_impact, known),
         rug_risk,
-        model,
     )
+
+
+def _always(
+    config: TradingConfig, model: TradeModel | None, canary: TradeModel | None
+) -> Callable[[], Models]:
+    """The models of the config, at every decision."""
+    on_trial = None
+    if config.canary is not None:
+        if canary is None:
+            raise BadConfig(f"canary.model={config.canary.model!r}: the session has not got it")
+        on_trial = DecidingModel(config.canary.model, canary)
+    models = Models(DecidingModel(config.model or HEURISTIC_VERSION, model), on_trial)
+    return lambda: models

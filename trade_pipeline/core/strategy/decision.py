@@ -68,3 +68,36 @@ def decide(
     if stake == 0.0:
         return Decision(False, "stake_too_small")
     return Decision(True, "signal", stake)
+
+
+def idle_stake(
+    config: StrategyConfig,
+    snapshot: Snapshot,
+    confidence: float,
+    idle: Account,
+    *,
+    entry_confidence: float,
+    impact_capacity_usd: float | None,
+) -> float:
+    """What would be staked if nothing else were going on, as a share of the full stake; 0: skipped.
+
+    It is what compares models: no slot, position, loss or protection of one arm weighs on it.
+    `training.policy.stakes`, by which models are judged before they decide anything, has the same
+    filters and the same half to whole of the full stake by confidence, and knows no account: here
+    the stake is also cut by volatility, by the own price impact and by the cash that costs leave,
+    and skipped when it gets too small.  So this one is never the larger.
+
+    Args:
+        idle: the whole fund in cash.
+    """
+    decision = decide(
+        config,
+        snapshot,
+        confidence,
+        idle,
+        entry_confidence=entry_confidence,
+        position_open=False,
+        protection=None,
+        impact_capacity_usd=impact_capacity_usd,
+    )
+    return (decision.stake_usd or 0.0) / (idle.equity_usd * config.sizing.max_fraction)

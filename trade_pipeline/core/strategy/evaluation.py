@@ -1,4 +1,4 @@
-"""Many tokens at many moments: what is known of each, and how confident the heuristic is."""
+"""Many tokens at many moments: what is known of each, and how confident the models are."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from trade_pipeline.core.features.registry import NAMES
 from trade_pipeline.core.features.vector import clock_columns, feature_matrix
 from trade_pipeline.core.market.event import DAY, Floats, Ints, TokenFacts
 from trade_pipeline.core.market.feed import MarketFeed
@@ -19,14 +18,12 @@ from trade_pipeline.core.research.columns import Researcher
 from trade_pipeline.core.research.snapshot import SNAPSHOT_COLUMNS, Snapshot
 from trade_pipeline.core.strategy.confidence import heuristic_confidence
 from trade_pipeline.core.strategy.config import StrategyConfig
+from trade_pipeline.core.strategy.opinion import INDEX, Models, Opinions, opinions_of
 
 if TYPE_CHECKING:
     from trade_pipeline.core.features.rug_risk import RugRisk
-    from trade_pipeline.core.strategy.model import TradeModel
 
-# Features that are named as the reasons of a decision.
-CONTRIBUTIONS = 8
-
+HEURISTIC = Models()
 # What an entry would cost, by the venue: see `Venue.expected_costs`.
 Costs = Callable[[Mapping[str, Floats]], Mapping[str, Floats]]
 
@@ -39,8 +36,7 @@ class Evaluations:
         known_at: of the newest event behind each.
         columns: the research and all features that do not depend on the account.
         vectors: the features; those of the strategy's own records are still NaN.
-        confidence: of the deciding model, 0..1.
-        inputs, contributions: see `TradeModel.contributions`.
+        opinions: of the models that were on duty when the rows were made.
     """
 
     token: npt.NDArray[np.int32]
@@ -49,31 +45,26 @@ class Evaluations:
     columns: Mapping[str, Floats]
     facts: Mapping[str, Floats]
     vectors: Floats
-    confidence: Floats
-    inputs: tuple[str, ...] = ()
-    contributions: tuple[Floats, Floats] | None = None
+    opinions: Opinions
 
-    def told(self, row: int) -> dict[str, float] | None:
-        """What moved the model's confidence most, in log odds: `CONTRIBUTIONS` features, the rest
-        together and the base; None where the heuristic decides.
-        """
-        if self.contributions is None:
-            return None
-        base, values = self.contributions[0][row], self.contributions[1][row]
-        order = np.argsort(-np.abs(values), kind="stable")
-        told = {self.inputs[n]: float(values[n]) for n in order[:CONTRIBUTIONS].tolist()}
-        rest = sum(values[order[CONTRIBUTIONS:]].tolist())
-        return told | {"(other features)": rest, "(base)": float(base)}
+    @property
+    def confidence(self) -> Floats:
+        """Of production's model, 0..1."""
+        return self.opinions.production.confidence
+
+    def opinions_of(self, models: Models, row: int) -> tuple[Opinions, int]:
+        """What models say of a row, and its row in there: others are asked now, of it alone."""
+        if models is self.opinions.models or models == self.opinions.models:
+            return self.opinions, row
+        one = slice(row, row + 1)
+        return opinions_of(models, self.columns["heuristic_confidence"][one], self.vectors[one]), 0
 
     def vector(self, row: int, own: Mapping[str, Floats], own_row: int = 0) -> Floats:
         """A row's features, those of the strategy's own records put in."""
         vector: Floats = self.vectors[row].copy()
         for name, values in own.items():
-            vector[_INDEX[name]] = values[own_row]
+            vector[INDEX[name]] = values[own_row]
         return vector
-
-
-_INDEX = {name: index for index, name in enumerate(NAMES)}
 
 
 class Evaluator:
@@ -82,7 +73,6 @@ class Evaluator:
     Args:
         costs: what the venue expects an entry to cost.
         rug_risk: the model of the rug probability; None: the probability is unknown.
-        model: the model that decides; None: the heuristic.
     """
 
     def __init__(
@@ -92,13 +82,11 @@ class Evaluator:
         history: MarketHistory,
         costs: Costs,
         rug_risk: RugRisk | None = None,
-        model: TradeModel | None = None,
     ) -> None:
         self._config = config
         self._feed = feed
         self._costs = costs
         self._rug_risk = rug_risk
-        self._model = model
         self._researcher = Researcher(feed, history)
 
     def windows(self, token: npt.NDArray[np.int32], at: Ints) -> EventWindows:
@@ -111,7 +99,7 @@ class Evaluator:
         passed: npt.NDArray[np.bool_] = volume > self._config.universe.min_volume_24h_usd
         return passed
 
-    def evaluate(self, windows: EventWindows) -> Evaluations:
+    def evaluate(self, windows: EventWindows, models: Models = HEURISTIC) -> Evaluations:
         """Research, features and confidence of each pair."""
         facts = self._feed.facts_at(windows.token, windows.at)
         columns = self._researcher.columns(windows, facts)
@@ -122,7 +110,7 @@ class Evaluator:
         if self._rug_risk is not None:
             probability = self._rug_risk.probability(vectors, windows.at)
             columns["rug_probability"] = probability
-            vectors[:, _INDEX["rug_probability"]] = probability
+            vectors[:, INDEX["rug_probability"]] = probability
         return Evaluations(
             windows.token,
             windows.at,
@@ -130,17 +118,8 @@ class Evaluator:
             columns,
             facts,
             vectors,
-            *self._judge(columns, vectors),
+            opinions_of(models, columns["heuristic_confidence"], vectors),
         )
-
-    def _judge(
-        self, columns: Mapping[str, Floats], vectors: Floats
-    ) -> tuple[Floats, tuple[str, ...], tuple[Floats, Floats] | None]:
-        if self._model is None:
-            return columns["heuristic_confidence"], (), None
-        inputs = self._model.inputs
-        known = np.ascontiguousarray(vectors[:, [_INDEX[name] for name in inputs]])
-        return self._model.predict(known).confidence, inputs, self._model.contributions(known)
 
     def snapshot(self, evaluations: Evaluations, row: int, state: TokenState) -> Snapshot:
         """The research of one row."""

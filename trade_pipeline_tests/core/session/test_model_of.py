@@ -1,9 +1,10 @@
-"""The model that a session's settings name, and where it may decide."""
+"""The models that a session's settings name, and where they may decide."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -12,10 +13,11 @@ import pytest
 from trade_pipeline.core.dataset.membership import read_dataset
 from trade_pipeline.core.errors import BadConfig
 from trade_pipeline.core.ledger.append import append_now, read_chain
-from trade_pipeline.core.session.backtest import model_of
+from trade_pipeline.core.session.backtest import canary_of, model_of
 from trade_pipeline.core.session.config import TradingConfig
-from trade_pipeline.core.store.artifacts import record_artifact
+from trade_pipeline.core.store.artifacts import ArtifactDamaged, ArtifactStore, record_artifact
 from trade_pipeline.core.store.store import Store
+from trade_pipeline.core.strategy.traffic import Traffic
 from trade_pipeline.core.training.record import ModelRecord
 from trade_pipeline.core.training.registry import read_model, record_model
 from trade_pipeline_tests.core import samples
@@ -132,3 +134,61 @@ def test_a_model_decides_on_no_other_market_and_an_unknown_one_nowhere(
         model_of(writer, strong_store.artifacts, deciding(strong.model, RUG_RISK_MODEL), "spot-1h")
     with pytest.raises(BadConfig, match=f"model='{OTHER}': no such model is registered"):
         model_of(writer, strong_store.artifacts, deciding(OTHER, None), MARKET)
+
+
+def trying(version: str, rug_risk_model: str | None = RUG_RISK_MODEL) -> TradingConfig:
+    traffic = Traffic(model=version)
+    return SETTINGS.model_copy(update={"canary": traffic, "rug_risk_model": rug_risk_model})
+
+
+def test_a_canary_is_refused_for_what_a_model_in_production_would_be(
+    writer: psycopg.Connection, strong_store: Store, strong: Strong
+) -> None:
+    artifacts = strong_store.artifacts
+    canary = canary_of(writer, artifacts, trying(strong.model), MARKET)
+    assert canary is not None
+    assert "rug_probability" in canary.inputs
+    assert canary_of(writer, artifacts, SETTINGS, MARKET) is None
+    named = f"canary.model='{strong.model}'"
+    with pytest.raises(BadConfig, match=rf"{named}.*'simulated'.*this session: 'spot-1h'"):
+        canary_of(writer, artifacts, trying(strong.model), "spot-1h")
+    with pytest.raises(BadConfig, match=f"canary.model='{OTHER}': no such model is registered"):
+        canary_of(writer, artifacts, trying(OTHER), MARKET)
+    with pytest.raises(BadConfig, match=f"rug_risk_model=None: {named} reads rug_probability"):
+        canary_of(writer, artifacts, trying(strong.model, None), MARKET)
+
+
+def test_a_canary_whose_file_is_missing_or_changed_is_refused_at_the_start(
+    writer: psycopg.Connection, strong_store: Store, strong: Strong, tmp_path: Path
+) -> None:
+    named = f"canary.model='{strong.model}': "
+    elsewhere = ArtifactStore(str(tmp_path))
+    with pytest.raises(BadConfig, match=f"{named}its file .* is missing"):
+        canary_of(writer, elsewhere, trying(strong.model), MARKET)
+    address = read_model(writer, strong.model).artifact
+    elsewhere.put(strong_store.artifacts.get(address))
+    (file,) = (path for path in tmp_path.rglob("*") if path.is_file())
+    file.write_bytes(b"{}")
+    with pytest.raises(ArtifactDamaged, match=f"{named}.*have another hash"):
+        canary_of(writer, elsewhere, trying(strong.model), MARKET)
+
+
+def test_a_backtest_with_a_canary_is_stored_and_replayed(
+    fresh_strong_store: Store, strong: Strong
+) -> None:
+    store = fresh_strong_store
+    with store.database.connect() as connection:
+        record = read_model(connection, strong.model)
+        data = store.artifacts.get(record.artifact)
+        version = registered(
+            connection, store, record, data.replace(b'"rug_probability"', b'"mentions_24h"')
+        )
+    config = stored.CONFIG.model_copy(update={"canary": Traffic(model=version, share=0.5)})
+    first = stored.run(store.database, store.artifacts, config=config)
+    assert stored.run(store.database, store.artifacts, config=config).new_rows == 0
+    with store.database.connect("trade_reader") as connection:
+        found = connection.execute(
+            "SELECT DISTINCT arm, model_version FROM trade.candidates WHERE session_id = %s",
+            (first.session.session_id,),
+        ).fetchall()
+    assert set(found) == {("production", "heuristic-1"), ("canary", version)}

@@ -124,6 +124,8 @@ def test_every_setting_changes_the_address(path: str) -> None:
         other = {path: default + 1}
     elif path in ("rug_risk_model", "model"):
         other = {path: "sha256:" + "0" * 64}
+    elif path == "canary":
+        other = {f"{path}.model": "sha256:" + "0" * 64}
     else:
         other = {path: default * 1.1 if default else 0.1}
     tree: dict[str, Any] = {}
