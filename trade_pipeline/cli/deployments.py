@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,7 +14,6 @@ from trade_pipeline.core.canary.record import Scope
 
 if TYPE_CHECKING:
     from trade_pipeline.core.canary.cycle import Look
-    from trade_pipeline.core.canary.deployments import Event
 
 # The commands join those about models.
 __all__ = ["app"]
@@ -148,23 +147,19 @@ def history(as_json: Json = False) -> None:
         events = deployments.history(connection)
     if as_json:
         print_json([asdict(event) for event in events])
-    elif events:
-        print_table("Deployments", [_line(event) for event in events])
-    else:
+        return
+    for event in events:
+        one = event.deployment
+        what = f"{one.slot} ends" if one.stage == "retired" else one.stage
+        if one.restores is not None:
+            what = "production again"
+        out.print(
+            f"{one.deployed_at:%Y-%m-%d %H:%M}  [bold]{event.short_name}[/]  {what} on {one.market}"
+            f"/{one.venue}/{one.account}, by {one.deployed_by}: {one.override or one.reason}",
+            soft_wrap=True,
+        )
+    if not events:
         out.print("no model was deployed: the heuristic decides")
-
-
-def _line(event: Event) -> dict[str, Any]:
-    one = event.deployment
-    stage = one.stage if one.stage != "retired" else f"{one.slot} ends"
-    return {
-        "model": event.short_name,
-        "what": "restored" if one.restores is not None else stage,
-        "where": f"{one.market}/{one.venue}/{one.account}",
-        "when": f"{one.deployed_at:%Y-%m-%d %H:%M}",
-        "by": one.deployed_by,
-        "why": one.override or one.reason,
-    }
 
 
 def _print_look(found: Look, as_json: bool) -> None:

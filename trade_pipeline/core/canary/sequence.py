@@ -42,8 +42,10 @@ def confidence_sequence(values: Floats, level: float, variance_ratio: float = 1.
     spread = np.full(len(values), np.nan)
     for number in range(1, len(values)):
         spread[number] = values[: number + 1].std(ddof=1)
-    width = spread * np.sqrt(variance_ratio / n) * critical_values(len(values), level)
-    width[~np.isfinite(width)] = np.inf
+    reach = critical_values(len(values), level)
+    told = np.isfinite(reach) & np.isfinite(spread)
+    width = np.full(len(values), np.inf)
+    width[told] = spread[told] * reach[told] * np.sqrt(variance_ratio / n[told])
     return Sequence(mean, mean - width, mean + width)
 
 

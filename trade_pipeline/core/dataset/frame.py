@@ -33,15 +33,15 @@ _QUERY = """
         WHERE (%(sessions)s::text[] IS NULL OR session_id = ANY(%(sessions)s))
           AND (%(market)s::text IS NULL OR market = %(market)s)
     ), results AS (
-        SELECT DISTINCT ON (uuid, kind) uuid, kind, realized_pnl_percent / 100 AS fraction,
+        SELECT DISTINCT ON (uuid, kind) uuid, kind, realized_pnl_percent AS percent,
                closed_at, termination_reason AS reason,
                time_in_market_seconds AS held
         FROM trade.outcomes ORDER BY uuid, kind, revision DESC
     )
     SELECT c.uuid::text, c.session_id, s.market, s.mode, c.instrument, c.decided_at, c.decision,
            f.content, CASE WHEN f.uuid IS NULL THEN d.content END,
-           w.fraction, w.closed_at, w.reason,
-           r.fraction, coalesce(r.closed_at, c.decided_at + make_interval(secs => r.held)),
+           w.percent, w.closed_at, w.reason,
+           r.percent, coalesce(r.closed_at, c.decided_at + make_interval(secs => r.held)),
            r.reason
     FROM chosen s
     JOIN trade.candidates c USING (session_id)
@@ -120,7 +120,8 @@ def read_trade_frame(
     for name in ("decided_at", "shadow_end", "realised_end"):
         keys[name] = pd.to_datetime(keys[name], utc=True).astype("datetime64[us, UTC]")
     for name in ("shadow_return", "realised_return"):
-        keys[name] = keys[name].astype("float64")
+        # Not in SQL, which refuses a percentage that is too small for its hundredth.
+        keys[name] = keys[name].astype("float64") / 100
     keys["slot"] = _slots(keys)
     keys["feature_set"] = feature_set()
     features = pd.DataFrame(matrix_of(vectors), index=keys.index, columns=list(NAMES))

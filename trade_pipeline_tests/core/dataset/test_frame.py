@@ -245,3 +245,12 @@ def test_a_vector_of_other_definitions_is_never_read_as_one_of_these(
 )
 def test_what_is_not_to_be_mixed_has_another_kind(market: str, mode: str, kind: str) -> None:
     assert kind_of(market, mode) == kind
+
+
+def test_the_smallest_return_that_a_number_holds_is_read_as_well(
+    tracker: TradeTrackingSystem, fresh_database: Database
+) -> None:
+    decided = decide(tracker)
+    tracker.store_execution_record(samples.fill(decided.uuid))
+    tracker.store_outcome(samples.outcome(decided.uuid, realized_pnl_percent=5e-324))
+    assert frame_of(fresh_database)["realised_return"].tolist() == [0.0]

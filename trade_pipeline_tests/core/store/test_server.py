@@ -266,6 +266,7 @@ def test_the_next_user_is_served_after_user_and_watchdog_were_killed(
     pid = says(user)
     for guard in watchdogs(server.folder):
         os.kill(guard, signal.SIGKILL)
+    eventually(lambda: not watchdogs(server.folder), "the watchdog is dead")
     user.kill()
     user.wait()
     with server:
