@@ -128,8 +128,9 @@ def trace(
                 [{"field": k, "value": _brief(v)} for k, v in record[part].items() if v],
             )
     if told:
-        strongest = sorted(told.items(), key=lambda one: -abs(one[1]))
-        rows = [{"feature": name, "log odds of a profit": value} for name, value in strongest]
+        # The sums, such as "(base)", are named in brackets; they come last.
+        order = sorted(told, key=lambda name: (name.startswith("("), -abs(told[name])))
+        rows = [{"feature": name, "log odds of a profit": f"{told[name]:+.3f}"} for name in order]
         odds = sum(told.values())
         print_table(
             f"why: together {odds:+.3f}, a confidence of {1 / (1 + math.exp(-odds)):.1%}", rows

@@ -28,6 +28,7 @@ from trade_pipeline.core.canary.paired import Pair, decisions_since, newest_deci
 from trade_pipeline.core.canary.power import PowerReport, power_report
 from trade_pipeline.core.canary.record import CanaryEvaluation, Scope
 from trade_pipeline.core.canonical import address_of, canonical_bytes
+from trade_pipeline.core.dataset.membership import read_dataset
 from trade_pipeline.core.dataset.rows import read_rows
 from trade_pipeline.core.ids import micros
 from trade_pipeline.core.market.event import DAY, Floats
@@ -184,7 +185,8 @@ def _decide(
     rows = decisions_since(connection, scope, started)
     record = read_model(connection, canary.model_version)
     beside = _production_model(store, connection, production)
-    signal = signal_of(store, connection, read_rows(connection, record.dataset_version))
+    sessions = read_dataset(connection, record.dataset_version).session_ids
+    signal = signal_of(store, connection, sessions)
     try:
         decisions = Pair(load_model(store, record), beside, signal).judge(rows)
     except Exception as error:  # noqa: BLE001
@@ -271,7 +273,7 @@ def _history(
     pair = Pair(
         load_model(store, record),
         _production_model(store, connection, production),
-        signal_of(store, connection, dataset),
+        signal_of(store, connection, dataset.record.session_ids),
     )
     return pair.judge(later)
 

@@ -174,10 +174,13 @@ def promote(
         override: why a person goes past the canary.
 
     Raises:
-        NotDeployed: it is not the canary, its newest evaluation does not say promote, or it is not
-            eligible.
+        NotDeployed: it is in production already, it is not the canary, its newest evaluation does
+            not say promote, or it is not eligible.
     """
     with _deploying(connection, scope):
+        production = deployed(connection, scope).production
+        if production is not None and production.model_version == model:
+            raise NotDeployed(f"{scope}: model {model} is in production there already")
         if look is not None:
             record_look(connection, scope, look)
         return _append(
@@ -200,14 +203,19 @@ def retire_canary(
     """End the canary of a scope; production goes on as before.
 
     Raises:
-        NotDeployed: there is none.
+        NotDeployed: there is none, or the look was at an earlier one.
     """
     with _deploying(connection, scope):
-        if look is not None:
-            record_look(connection, scope, look)
         canary = deployed(connection, scope).canary
         if canary is None:
             raise NotDeployed(f"{scope}: no canary is there")
+        if look is not None:
+            if look.canary != canary.deployment_id:
+                raise NotDeployed(
+                    f"{scope}: the look was at the canary of deployment {look.canary}, there is "
+                    f"that of {canary.deployment_id}; look again"
+                )
+            record_look(connection, scope, look)
         return _append(
             connection, scope, canary.model_version, "retired", "canary", by, reason,
             evaluation_id=None if look is None else look.evaluation_id,
@@ -221,10 +229,13 @@ def rollback(connection: psycopg.Connection, scope: Scope, *, by: str, reason: s
     After production the model that was there before it decides again, or the heuristic.
 
     Raises:
-        NotDeployed: neither is there.
+        NotDeployed: neither is there, or what is newest changed while this waited for its turn.
     """
-    with _deploying(connection, scope):
+    with _deploying(connection, scope) as seen:
         now = deployed(connection, scope)
+        if now != seen:
+            # Two who take back the same thing at once would take back twice.
+            raise NotDeployed(f"{scope}: another deployment came first; look again")
         if now.canary is not None:
             return _append(
                 connection, scope, now.canary.model_version, "retired", "canary", by, reason
@@ -264,12 +275,16 @@ def _before(connection: psycopg.Connection, scope: Scope, now: Active) -> Active
 
 
 @contextmanager
-def _deploying(connection: psycopg.Connection, scope: Scope) -> Iterator[None]:
-    """One deployment at a time in a scope; what the database refuses is `NotDeployed`."""
+def _deploying(connection: psycopg.Connection, scope: Scope) -> Iterator[Deployed]:
+    """One deployment at a time in a scope; what the database refuses is `NotDeployed`.
+
+    Gives what was deployed before it waited for its turn.
+    """
     try:
         with connection.transaction():
+            seen = deployed(connection, scope)
             lock_chain(connection, _chain(scope))
-            yield
+            yield seen
     except psycopg.errors.ForeignKeyViolation as error:
         if error.diag.constraint_name and "eligible" in error.diag.constraint_name:
             raise NotDeployed(f"{scope}: the model is not eligible: its gates come first") from None

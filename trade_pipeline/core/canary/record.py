@@ -105,6 +105,8 @@ class Deployment:
         require_moment("deployed_at", self.deployed_at)
         for name in ("deployed_by", "reason"):
             require_text(name, getattr(self, name))
+        if self.override is not None:
+            require_text("override", self.override)
 
     def row(self) -> tuple[Any, ...]:
         return tuple(getattr(self, name) for name in self.COLUMNS)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from sklearn.pipeline import Pipeline
 
+# Rows of which each contribution is kept.
+SHAPLEY_ROWS = 1_000
 # Rows of a fold whose interactions are looked at, and pairs that a fold may name.
 _ROWS, _PAIRS = 200, 15
 
@@ -72,8 +74,6 @@ class Explanation:
 def explain_model(store: Store, model: str) -> Explanation:
     """Exact Shapley values of the trees on the validation split, and interactions fold by fold.
 
-    Interactions (Lundberg et al. 2020) are those of one model per fold, fitted as in the search.
-
     Args:
         model: its version or its short name.
 
@@ -85,22 +85,32 @@ def explain_model(store: Store, model: str) -> Explanation:
         record = read_model(connection, model)
         dataset = read_rows(connection, record.dataset_version)
     config = TrainingConfig.parse(dict(record.config["training"]))
-    rows = learned_rows(record, dataset)
-    found: dict[tuple[str, str], list[float]] = {}
-    folds = cross_validation_splits(rows.frame, config.folds, embargo_hours=config.embargo_hours)
-    for learn, held_out in folds:
-        fitted = fit("classifier", rows.take(learn), record.params, config.seed)
-        for pair, strength in _interactions(fitted, rows.take(held_out)).items():
-            found.setdefault(pair, []).append(strength)
-    interactions = [
-        Interaction(*pair, strength=float(np.mean(seen)), folds=len(seen) / len(folds))
-        for pair, seen in found.items()
-    ]
     return Explanation(
         model=record.short_name,
         influences=influences(load_model(store, record), dataset.split("validation")),
-        interactions=sorted(interactions, key=lambda one: (-one.folds, -one.strength)),
+        interactions=interactions(learned_rows(record, dataset), record.params, config),
     )
+
+
+def interactions(
+    rows: TrainingRows, params: Mapping[str, Any], config: TrainingConfig
+) -> list[Interaction]:
+    """Pairs of inputs that matter together (Lundberg et al. 2020), named by most folds first.
+
+    Args:
+        params: of the model that each fold fits anew, as in the search.
+    """
+    found: dict[tuple[str, str], list[float]] = {}
+    folds = cross_validation_splits(rows.frame, config.folds, embargo_hours=config.embargo_hours)
+    for learn, held_out in folds:
+        fitted = fit("classifier", rows.take(learn), params, config.seed)
+        for pair, strength in _interactions(fitted, rows.take(held_out)).items():
+            found.setdefault(pair, []).append(strength)
+    pairs = [
+        Interaction(*pair, strength=float(np.mean(seen)), folds=len(seen) / len(folds))
+        for pair, seen in found.items()
+    ]
+    return sorted(pairs, key=lambda one: (-one.folds, -one.strength))
 
 
 def influences(model: TradeModel, frame: pd.DataFrame) -> list[Influence]:
@@ -127,8 +137,9 @@ class ShapleyValues:
 
 
 def shapley_values(model: TradeModel, frame: pd.DataFrame) -> list[ShapleyValues]:
-    """Of each input over some rows, the strongest first."""
-    values = model.inputs_of(frame)
+    """Of each input over some rows, the strongest first; of many rows, `SHAPLEY_ROWS` all along."""
+    kept = np.linspace(0, len(frame) - 1, min(len(frame), SHAPLEY_ROWS)).astype(np.int64)
+    values = model.inputs_of(frame.iloc[kept])
     _, contributions = model.contributions(values)
     return [
         ShapleyValues(name, values[:, column], contributions[:, column])

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import psycopg
 
 from trade_pipeline.core.dataset.guards import newest_verdicts
-from trade_pipeline.core.dataset.rows import DatasetRows, read_rows
+from trade_pipeline.core.dataset.rows import read_rows
 from trade_pipeline.core.session.stored import read_session, settings_of
 from trade_pipeline.core.store.store import Store
 from trade_pipeline.core.strategy.config import SignalConfig
@@ -118,13 +118,15 @@ def evidence_for(
         learned_rows(record, dataset),
         dataset,
         standing,
-        signal_of(store, connection, dataset),
+        signal_of(store, connection, dataset.record.session_ids),
     )
 
 
-def signal_of(store: Store, connection: psycopg.Connection, dataset: DatasetRows) -> SignalConfig:
-    """The filters of the newest of the dataset's sessions that has settings, or the defaults."""
-    for session_id in reversed(dataset.record.session_ids):
+def signal_of(
+    store: Store, connection: psycopg.Connection, session_ids: Sequence[str]
+) -> SignalConfig:
+    """The filters of the newest of a dataset's sessions that has settings, or the defaults."""
+    for session_id in reversed(session_ids):
         session = read_session(connection, session_id)
         if session.params_ptr is not None:
             return settings_of(store.artifacts, session).strategy.signal
