@@ -70,20 +70,21 @@ class DeploymentWatch:
                     connection.execute("LISTEN trade_deployments")
                     while not self._ended.is_set():
                         self._read(connection)
-                        self.lost = None
                         for _ in connection.notifies(timeout=POLL_SECONDS, stop_after=1):
                             pass
-            except (psycopg.Error, TradePipelineError, OSError) as error:
+            except Exception as error:  # noqa: BLE001
+                # A watch that ends would leave a model on duty that was taken back.
                 self.lost = f"{type(error).__name__}: {error}"
                 self._ended.wait(_RETRY_SECONDS)
 
     def _read(self, connection: psycopg.Connection) -> None:
-        now = deployed(connection, self._scope)
+        now, lost = deployed(connection, self._scope), None
         production = self._model(connection, now.production) or DecidingModel()
         try:
             canary = self._model(connection, now.canary)
-        except (TradePipelineError, OSError) as error:
-            self.lost, canary = f"canary: {type(error).__name__}: {error}", None
+        except (TradePipelineError, OSError, ValueError) as error:
+            lost, canary = f"canary: {type(error).__name__}: {error}", None
+        self.lost = lost
         self._models = Models(production, canary)
 
     def _model(self, connection: psycopg.Connection, active: Active | None) -> DecidingModel | None:

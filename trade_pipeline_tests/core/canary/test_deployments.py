@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from psycopg.errors import CheckViolation, ForeignKeyViolation
 
@@ -202,52 +202,48 @@ def test_no_stage_but_the_end_is_open_to_a_model_that_is_not_eligible(
             raises()
 
 
-Case = Callable[[psycopg.Connection, Ready], tuple[str, str, dict[str, Any]]]
+# Model, stage and other columns of a row that is refused after what the case did before.
+Row = tuple[str, str, dict[str, Any]]
+Case = Callable[[psycopg.Connection, Ready], Row]
 
 
-def another_market(_: psycopg.Connection, ready: Ready) -> tuple[str, str, dict[str, Any]]:
+def another_market(_: psycopg.Connection, ready: Ready) -> Row:
     return ready.a, "canary", {"scope": Scope("spot-1h")}
 
 
-def another_market_by_override(
-    _: psycopg.Connection, ready: Ready
-) -> tuple[str, str, dict[str, Any]]:
+def another_market_by_override(_: psycopg.Connection, ready: Ready) -> Row:
     return ready.a, "production", {"scope": Scope("spot-1h"), "override": "why not"}
 
 
-def simulated_canary_live(_: psycopg.Connection, ready: Ready) -> tuple[str, str, dict[str, Any]]:
+def simulated_canary_live(_: psycopg.Connection, ready: Ready) -> Row:
     return ready.simulated, "canary", {"scope": replace(SCOPE, account="live")}
 
 
-def simulated_override_live(_: psycopg.Connection, ready: Ready) -> tuple[str, str, dict[str, Any]]:
+def simulated_override_live(_: psycopg.Connection, ready: Ready) -> Row:
     live = replace(SCOPE, account="live")
     return ready.simulated, "production", {"scope": live, "override": "greed"}
 
 
-def second_canary(writer: psycopg.Connection, ready: Ready) -> tuple[str, str, dict[str, Any]]:
+def second_canary(writer: psycopg.Connection, ready: Ready) -> Row:
     begin(writer, ready.a)
     return ready.b, "canary", {}
 
 
-def canary_beside_itself(
-    writer: psycopg.Connection, ready: Ready
-) -> tuple[str, str, dict[str, Any]]:
+def canary_beside_itself(writer: psycopg.Connection, ready: Ready) -> Row:
     earn(writer, ready.a)
     return ready.a, "canary", {}
 
 
-def never_a_canary(_: psycopg.Connection, ready: Ready) -> tuple[str, str, dict[str, Any]]:
+def never_a_canary(_: psycopg.Connection, ready: Ready) -> Row:
     return ready.a, "production", {}
 
 
-def another_is_the_canary(
-    writer: psycopg.Connection, ready: Ready
-) -> tuple[str, str, dict[str, Any]]:
+def another_is_the_canary(writer: psycopg.Connection, ready: Ready) -> Row:
     begin(writer, ready.a)
     return ready.b, "production", {}
 
 
-def not_evaluated(writer: psycopg.Connection, ready: Ready) -> tuple[str, str, dict[str, Any]]:
+def not_evaluated(writer: psycopg.Connection, ready: Ready) -> Row:
     begin(writer, ready.a)
     return ready.a, "production", {}
 
@@ -256,20 +252,20 @@ def promised(look: CanaryEvaluation) -> dict[str, Any]:
     return {"evaluation_id": look.evaluation_id, "verdict": look.decision}
 
 
-def too_early(writer: psycopg.Connection, ready: Ready) -> tuple[str, str, dict[str, Any]]:
+def too_early(writer: psycopg.Connection, ready: Ready) -> Row:
     extend = look(begin(writer, ready.a), "extend")
     record_look(writer, SCOPE, extend)
     return ready.a, "production", promised(extend)
 
 
-def no_longer(writer: psycopg.Connection, ready: Ready) -> tuple[str, str, dict[str, Any]]:
+def no_longer(writer: psycopg.Connection, ready: Ready) -> Row:
     canary = begin(writer, ready.a)
     record_look(writer, SCOPE, look(canary))
     record_look(writer, SCOPE, look(canary, "extend"))
     return ready.a, "production", promised(look(canary))
 
 
-def shown_elsewhere(writer: psycopg.Connection, ready: Ready) -> tuple[str, str, dict[str, Any]]:
+def shown_elsewhere(writer: psycopg.Connection, ready: Ready) -> Row:
     elsewhere = replace(SCOPE, venue="elsewhere")
     shown = look(begin(writer, ready.a, elsewhere))
     record_look(writer, elsewhere, shown)
@@ -277,7 +273,7 @@ def shown_elsewhere(writer: psycopg.Connection, ready: Ready) -> tuple[str, str,
     return ready.a, "production", promised(shown)
 
 
-def shown_last_time(writer: psycopg.Connection, ready: Ready) -> tuple[str, str, dict[str, Any]]:
+def shown_last_time(writer: psycopg.Connection, ready: Ready) -> Row:
     shown = look(begin(writer, ready.a))
     record_look(writer, SCOPE, shown)
     retire_canary(writer, SCOPE, **WHO)
@@ -285,42 +281,36 @@ def shown_last_time(writer: psycopg.Connection, ready: Ready) -> tuple[str, str,
     return ready.a, "production", promised(shown)
 
 
-def shown_and_retired(writer: psycopg.Connection, ready: Ready) -> tuple[str, str, dict[str, Any]]:
+def shown_and_retired(writer: psycopg.Connection, ready: Ready) -> Row:
     shown = look(begin(writer, ready.a))
     record_look(writer, SCOPE, shown)
     retire_canary(writer, SCOPE, **WHO)
     return ready.a, "production", promised(shown)
 
 
-def restored_from_elsewhere(
-    writer: psycopg.Connection, ready: Ready
-) -> tuple[str, str, dict[str, Any]]:
+def restored_from_elsewhere(writer: psycopg.Connection, ready: Ready) -> Row:
     there = earn(writer, ready.a, replace(SCOPE, venue="elsewhere"))
     return ready.a, "production", {"restores": there.deployment_id}
 
 
-def restored_canary(writer: psycopg.Connection, ready: Ready) -> tuple[str, str, dict[str, Any]]:
+def restored_canary(writer: psycopg.Connection, ready: Ready) -> Row:
     return ready.a, "production", {"restores": begin(writer, ready.a).deployment_id}
 
 
-def restored_under_another_name(
-    writer: psycopg.Connection, ready: Ready
-) -> tuple[str, str, dict[str, Any]]:
+def restored_under_another_name(writer: psycopg.Connection, ready: Ready) -> Row:
     return ready.b, "production", {"restores": earn(writer, ready.a).deployment_id}
 
 
-def end_of_nothing(_: psycopg.Connection, ready: Ready) -> tuple[str, str, dict[str, Any]]:
+def end_of_nothing(_: psycopg.Connection, ready: Ready) -> Row:
     return ready.a, "retired", {"slot": "production"}
 
 
-def end_of_another(writer: psycopg.Connection, ready: Ready) -> tuple[str, str, dict[str, Any]]:
+def end_of_another(writer: psycopg.Connection, ready: Ready) -> Row:
     begin(writer, ready.a)
     return ready.b, "retired", {"slot": "canary"}
 
 
-def end_of_the_wrong_slot(
-    writer: psycopg.Connection, ready: Ready
-) -> tuple[str, str, dict[str, Any]]:
+def end_of_the_wrong_slot(writer: psycopg.Connection, ready: Ready) -> Row:
     begin(writer, ready.a)
     return ready.a, "retired", {"slot": "production"}
 
@@ -558,6 +548,7 @@ STEPS = st.sampled_from(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.lists(STEPS, max_size=12))
+@example(["override a", "override b", "rollback", "override b", "rollback", "rollback"])
 def test_any_sequence_of_steps_leaves_what_its_history_says(ready: Ready, steps: list[str]) -> None:
     """The expected state is kept as a stack of production models, without the database."""
     stack: list[str] = []

@@ -8,10 +8,15 @@ import sys
 import time
 from collections.abc import Callable
 
+import pytest
+
+from trade_pipeline.core.canary import watch as watch_module
+from trade_pipeline.core.canary.cycle import deploy_canary
 from trade_pipeline.core.canary.deployments import promote, rollback
 from trade_pipeline.core.canary.record import Scope
 from trade_pipeline.core.canary.watch import DeploymentWatch
 from trade_pipeline.core.records import TradeCandidate
+from trade_pipeline.core.store.artifacts import ArtifactDamaged
 from trade_pipeline.core.store.store import Store
 from trade_pipeline.core.strategy.confidence import HEURISTIC_VERSION
 from trade_pipeline.core.strategy.opinion import Models
@@ -94,3 +99,22 @@ def test_a_watch_finds_what_was_deployed_before_it_and_after_it(
         connection.commit()
     # Nobody watches any more: what it said last stays.
     assert later.models().production.version == strong.model
+
+
+@pytest.mark.parametrize("error", [ArtifactDamaged("changed"), KeyError("nothing of ours")])
+def test_what_cannot_be_loaded_is_not_on_duty_and_the_watch_goes_on_and_says_so(
+    fresh_strong_store: Store, strong: Strong, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with DeploymentWatch(fresh_strong_store, SCOPE) as watch:
+
+        def broken(*_: object) -> None:
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr(watch_module, "load_model", broken)
+            deploy_canary(fresh_strong_store, strong.model, SCOPE, by="t", reason="t")
+            eventually(lambda: watch.lost is not None)
+            assert type(error).__name__ in str(watch.lost)
+            assert watch.models().canary is None
+        eventually(lambda: watch.models().canary is not None)
+        eventually(lambda: watch.lost is None)
