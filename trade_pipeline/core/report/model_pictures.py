@@ -86,7 +86,7 @@ def shapley_png(inputs: Sequence[ShapleyValues]) -> bytes:
             axes.scatter(one.contributions[~known], heights[~known], s=3, color="0.7")
             ranks = rankdata(one.values[known]) / max(1, known.sum())
             dots = axes.scatter(
-                one.contributions[known], heights[known], c=ranks, s=3, cmap="coolwarm", vmin=0,
+                one.contributions[known], heights[known], c=ranks, s=3, cmap="cool", vmin=0,
                 vmax=1,
             )  # fmt: skip
         axes.axvline(0, color=INK, linewidth=0.8)
