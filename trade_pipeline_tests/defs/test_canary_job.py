@@ -57,7 +57,7 @@ def test_a_canary_is_promoted_by_dagster_only_on_its_evidence(
         alone = materialise(instance, "production_model")
         assert "extend" in failure_of(alone)
 
-        store_later_session(strong_store, 14, "later")
+        store_later_session(strong_store, 14, "later", canary=strong.model)
         (later,) = asked()
         assert later.run_key != first.run_key
         done = run(instance, "promotion_job")

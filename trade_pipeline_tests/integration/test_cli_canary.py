@@ -30,7 +30,7 @@ def test_a_model_goes_through_canary_and_production_and_back_by_commands(
     assert "extend" in told.out
     assert "0 closed blocks, needs 8" in told.out
 
-    store_later_session(strong_store, 14, "later")
+    store_later_session(strong_store, 14, "later", canary=strong.model)
     look = run("models", "look", "--market", MARKET, "--json").facts
     assert (look["decision"], look["promoted"]) == ("promote", False)
     promoted = run("models", "promote", strong.model, "--json").facts

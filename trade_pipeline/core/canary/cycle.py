@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -10,9 +11,8 @@ from typing import Any, Literal
 import numpy as np
 import psycopg
 
-from trade_pipeline.core.canary.blocks import PairedDecisions, block_values, stake_per_block
+from trade_pipeline.core.canary.blocks import PairedDecisions, stake_per_block
 from trade_pipeline.core.canary.config import CanaryConfig
-from trade_pipeline.core.canary.decision import CanaryDecision, decide_canary
 from trade_pipeline.core.canary.deployments import (
     Active,
     NotDeployed,
@@ -23,23 +23,35 @@ from trade_pipeline.core.canary.deployments import (
     record_look,
     retire_canary,
 )
-from trade_pipeline.core.canary.guardrails import Guardrail, drawdown, tail_loss
-from trade_pipeline.core.canary.paired import Pair, decisions_since, newest_decision
+from trade_pipeline.core.canary.evaluation import (
+    Evaluation,
+    Health,
+    Terms,
+    broken_canary,
+    evaluate_canary,
+)
+from trade_pipeline.core.canary.paired import (
+    compared_since,
+    judged_anew,
+    newest_decision,
+    production_version,
+    sessions_of,
+)
 from trade_pipeline.core.canary.power import PowerReport, power_report
 from trade_pipeline.core.canary.record import CanaryEvaluation, Scope
 from trade_pipeline.core.canonical import address_of, canonical_bytes
-from trade_pipeline.core.dataset.membership import read_dataset
 from trade_pipeline.core.dataset.rows import read_rows
-from trade_pipeline.core.ids import micros
-from trade_pipeline.core.market.event import DAY, Floats
+from trade_pipeline.core.errors import BadConfig
+from trade_pipeline.core.market.event import HOUR
 from trade_pipeline.core.store.store import Store
 from trade_pipeline.core.strategy.model import TradeModel
-from trade_pipeline.core.training.judgement import make_eligible, signal_of
-from trade_pipeline.core.training.record import ModelRecord
+from trade_pipeline.core.training.judgement import make_eligible, strategy_of
 from trade_pipeline.core.training.register import load_model
 from trade_pipeline.core.training.registry import read_model
 
 Act = Literal["all", "protect", "none"]
+# A block that is shorter than a day has to hold this share of the labels' lives.
+_ENDED = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +79,12 @@ def report_power(
     It is told from the later splits of the model's dataset, from which neither learned.
 
     Raises:
-        BadConfig: no such model, too few days, or production stakes nothing there.
+        BadConfig: no such model, too few days, blocks that are too short, or production stakes
+            nothing there.
     """
     config = config or CanaryConfig()
     with store.database.connect("trade_reader") as connection:
-        record = read_model(connection, model)
-        production = deployed(connection, scope).production
-        decisions = _history(store, connection, record, production)
-    return power_report(decisions, stake_per_block(decisions, config.block_hours), config)
+        return _before(store, connection, model, scope, config)[0]
 
 
 def deploy_canary(
@@ -103,11 +113,7 @@ def deploy_canary(
     config = config or CanaryConfig()
     version = make_eligible(store, model).model.model_version
     with store.database.connect() as connection:
-        record = read_model(connection, version)
-        production = deployed(connection, scope).production
-        decisions = _history(store, connection, record, production)
-        stake = stake_per_block(decisions, config.block_hours)
-        report = power_report(decisions, stake, config)
+        report, terms = _before(store, connection, version, scope, config)
         if not report.enough and override is None:
             better = report.expected[-1]
             raise NotDeployed(
@@ -115,17 +121,9 @@ def deploy_canary(
                 f"in {better.promoted:.0%} of canaries, needs {config.min_power:.0%}: give an "
                 "override with your reason"
             )
-        start = newest_decision(connection, scope)
         active = begin_canary(
             connection, scope, version, by=by, reason=reason, override=override,
-            evidence={
-                "config": config.model_dump(mode="json"),
-                "power": asdict(report),
-                "production": None if production is None else production.model_version,
-                "production_stake": stake,
-                # Market time; nothing that was decided before counts.
-                "starts_at": (start or datetime.now(UTC)).isoformat(),
-            },
+            evidence={"terms": terms.to_dict(), "power": asdict(report)},
         )  # fmt: skip
         connection.commit()
     return active
@@ -144,108 +142,62 @@ def look_at_canary(store: Store, scope: Scope, *, by: str, act: Act = "all") -> 
         NotDeployed: there is no canary.
     """
     with store.database.connect() as connection:
-        active = deployed(connection, scope)
-        canary = active.canary
+        canary = deployed(connection, scope).canary
         if canary is None:
             raise NotDeployed(f"{scope}: no canary is there")
-        evidence = next(
-            event.deployment.evidence
-            for event in history(connection, scope)
-            if event.deployment_id == canary.deployment_id
-        )
-        decision, now = _decide(store, connection, scope, active.production, canary, evidence)
-        look = _record(canary, decision, now)
+        terms = terms_of(connection, scope, canary)
+        now = newest_decision(connection, scope) or terms.starts_at
+        evaluation = _evaluate(store, connection, scope, canary, terms, now)
+        look = _record(canary, evaluation, now)
+        decision, reason = evaluation.decision.verdict, "; ".join(look.reasons)
         promoted = False
-        reason = "; ".join(decision.reasons)
         if act == "none":
             pass
-        elif decision.verdict in ("rollback", "expired"):
+        elif decision in ("rollback", "expired"):
             retire_canary(connection, scope, by=by, reason=reason, look=look)
-        elif decision.verdict == "promote" and act == "all":
+        elif decision == "promote" and act == "all":
             promote(connection, scope, canary.model_version, by=by, reason=reason, look=look)
             promoted = True
         else:
             record_look(connection, scope, look)
         connection.commit()
         short = read_model(connection, canary.model_version).short_name
-    return Look(short, decision.verdict, decision.reasons, look.numbers, promoted)
+    return Look(short, decision, look.reasons, look.numbers, promoted)
 
 
-def _decide(
+def terms_of(connection: psycopg.Connection, scope: Scope, canary: Active) -> Terms:
+    """What was fixed when the canary of a scope began."""
+    (evidence,) = (
+        event.deployment.evidence
+        for event in history(connection, scope)
+        if event.deployment_id == canary.deployment_id
+    )
+    return Terms.from_dict(evidence["terms"])
+
+
+def _evaluate(
     store: Store,
     connection: psycopg.Connection,
     scope: Scope,
-    production: Active | None,
     canary: Active,
-    evidence: Mapping[str, Any],
-) -> tuple[CanaryDecision, datetime]:
-    config = CanaryConfig.parse(dict(evidence["config"]))
-    started = datetime.fromisoformat(evidence["starts_at"])
-    now = newest_decision(connection, scope) or started
-    rows = decisions_since(connection, scope, started)
-    record = read_model(connection, canary.model_version)
-    beside = _production_model(store, connection, production)
-    sessions = read_dataset(connection, record.dataset_version).session_ids
-    signal = signal_of(store, connection, sessions)
+    terms: Terms,
+    now: datetime,
+) -> Evaluation:
+    compared = compared_since(
+        connection, scope, terms.starts_at, now, canary.model_version, terms.production
+    )
+    strategy = strategy_of(store, connection, sessions_of(connection, scope))
     try:
-        decisions = Pair(load_model(store, record), beside, signal).judge(rows)
+        model = load_model(store, read_model(connection, canary.model_version))
+        health = Health.of(model, compared.rows)
     except Exception as error:  # noqa: BLE001
         # Whatever is wrong with it, it cannot decide; the reason is stored.
-        broken = Guardrail("works", False, f"{type(error).__name__}: {error}", {})
-        return _nothing(started, now, config, [broken]), now
-    blocks = block_values(decisions, micros(now), config.block_hours, evidence["production_stake"])
-    ended = decisions.ended_at >= 0
-    stake = evidence["production_stake"]
-    guardrails = [
-        tail_loss(
-            decisions.returns[ended & (decisions.canary_stake > 0)],
-            decisions.returns[ended & (decisions.production_stake > 0)],
-        ),
-        drawdown(
-            _equity(decisions, decisions.canary_stake, stake),
-            _equity(decisions, decisions.production_stake, stake),
-        ),
-    ]
-    ratio = evidence["power"]["variance_ratio"]
-    return decide_canary(blocks, guardrails, micros(started), micros(now), config, ratio), now
+        return broken_canary(error, terms, now)
+    return evaluate_canary(compared, terms, strategy, health, now)
 
 
-def _nothing(
-    started: datetime, now: datetime, config: CanaryConfig, guardrails: Sequence[Guardrail]
-) -> CanaryDecision:
-    none = PairedDecisions(*(np.array([], dtype) for dtype in ("i8", "f8", "f8", "f8", "i8")))
-    return decide_canary(
-        block_values(none, micros(now), config.block_hours, 1.0), guardrails, micros(started),
-        micros(now), config,
-    )  # fmt: skip
-
-
-def _equity(decisions: PairedDecisions, stake: Floats, unit: float) -> Floats:
-    """A book of one unit that stakes a day's production on a day, every slot free."""
-    ended = decisions.ended_at >= 0
-    day = decisions.ended_at[ended] // DAY
-    if not ended.any():
-        return np.ones(1)
-    _, group = np.unique(day, return_inverse=True)
-    gained = np.bincount(group, stake[ended] * decisions.returns[ended]) / unit
-    # A tenth of the book works on a day.
-    equity: Floats = np.concatenate(([1.0], np.cumprod(1.0 + 0.1 * gained)))
-    return equity
-
-
-def _record(canary: Active, decision: CanaryDecision, now: datetime) -> CanaryEvaluation:
-    numbers = dict(decision.numbers) | {
-        name: [None if not np.isfinite(one) else float(one) for one in values]
-        for name, values in (
-            ("means", decision.sequence.mean),
-            ("lows", decision.sequence.low),
-            ("highs", decision.sequence.high),
-        )
-    }
-    plain = {
-        name: None if isinstance(value, float) and not np.isfinite(value) else value
-        for name, value in numbers.items()
-    }
+def _record(canary: Active, evaluation: Evaluation, now: datetime) -> CanaryEvaluation:
+    decision = evaluation.decision
     look = CanaryEvaluation(
         evaluation_id="",
         model_version=canary.model_version,
@@ -254,28 +206,67 @@ def _record(canary: Active, decision: CanaryDecision, now: datetime) -> CanaryEv
         evaluated_at=datetime.now(UTC),
         decision=decision.verdict,
         reasons=decision.reasons,
-        numbers=plain,
+        numbers=_plain(
+            {
+                **decision.numbers,
+                "means": decision.sequence.mean,
+                "lows": decision.sequence.low,
+                "highs": decision.sequence.high,
+                "guardrails": [asdict(one) for one in evaluation.guardrails],
+                "books": dict(zip(("canary", "production"), evaluation.books, strict=True)),
+                "secondary": asdict(evaluation.secondary),
+            }
+        ),
     )
     # The same look at the same facts is the same evaluation, whenever it is made.
     content = {k: v for k, v in asdict(look).items() if k not in ("evaluation_id", "evaluated_at")}
     return replace(look, evaluation_id=address_of(canonical_bytes(content)))
 
 
-def _history(
-    store: Store,
-    connection: psycopg.Connection,
-    record: ModelRecord,
-    production: Active | None,
-) -> PairedDecisions:
+def _plain(value: Any) -> Any:
+    """As JSON can tell it: what is not a finite number is null."""
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_plain(one) for one in (value.tolist() if isinstance(value, np.ndarray) else value)]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _before(
+    store: Store, connection: psycopg.Connection, model: str, scope: Scope, config: CanaryConfig
+) -> tuple[PowerReport, Terms]:
+    """What the rows that a model did not learn from tell of its canary, and what that fixes."""
+    record = read_model(connection, model)
+    production = deployed(connection, scope).production
     dataset = read_rows(connection, record.dataset_version)
     later = dataset.rows[dataset.rows["split"] != "train"].sort_values("decided_at", kind="stable")
-    later = later.assign(shadow_return=later["target_return"], shadow_end=later["label_end"])
-    pair = Pair(
-        load_model(store, record),
-        _production_model(store, connection, production),
-        signal_of(store, connection, dataset.record.session_ids),
+    own, other = load_model(store, record), _production_model(store, connection, production)
+    strategy = strategy_of(store, connection, dataset.record.session_ids)
+    decisions = judged_anew(own, other, later, strategy)
+    _require_long_blocks(decisions, config)
+    stake = stake_per_block(decisions, config.block_hours)
+    report = power_report(decisions, stake, config)
+    start = newest_decision(connection, scope) or datetime.now(UTC)
+    terms = Terms(
+        config=config,
+        starts_at=start,
+        production=production_version(None if production is None else production.model_version),
+        production_stake=stake,
+        variance_ratio=report.variance_ratio,
+        missing_share=float(np.isnan(own.inputs_of(later)).mean()),
+        salt=f"{record.short_name} from {start.isoformat()}",
     )
-    return pair.judge(later)
+    return report, terms
+
+
+def _require_long_blocks(decisions: PairedDecisions, config: CanaryConfig) -> None:
+    lives = (decisions.ended_at - decisions.at) / HOUR
+    needed = float(np.quantile(lives, _ENDED)) if len(lives) else 0.0
+    if config.block_hours < min(24.0, needed):
+        raise BadConfig(
+            f"block_hours={config.block_hours}: {_ENDED:.0%} of the labels end within "
+            f"{needed:.1f} hours; a block shorter than a day must not be shorter than that"
+        )
 
 
 def _production_model(

@@ -41,6 +41,8 @@ def decide_canary(
     now: int,
     config: CanaryConfig,
     variance_ratio: float = 1.0,
+    *,
+    entries: int,
 ) -> CanaryDecision:
     """The verdict at a look; looking often costs nothing, because the sequence holds at every look.
 
@@ -51,6 +53,7 @@ def decide_canary(
     Args:
         started, now: market time, microseconds.
         variance_ratio: see `confidence_sequence`; known before the canary.
+        entries: candidates that the canary stakes on: one that never does shows nothing.
     """
     sequence = confidence_sequence(blocks.value, config.level, variance_ratio)
     count, hours = len(blocks.value), (now - started) / HOUR
@@ -60,7 +63,8 @@ def decide_canary(
         else (float("nan"), float("-inf"), float("inf"))
     )
     numbers = {
-        "blocks": count, "waiting": blocks.waiting, "candidates": int(blocks.candidates.sum()),
+        "blocks": count, "waiting": blocks.waiting,
+        "candidates": int(blocks.candidates.sum()), "entries": entries,
         "hours": hours, "mean": mean, "low": low, "high": high, "margin": config.margin,
         "variance_ratio": variance_ratio,
     }  # fmt: skip
@@ -82,6 +86,8 @@ def decide_canary(
         missing.append(f"{hours:.1f} hours, needs {config.min_hours}")
     if count < config.min_blocks:
         missing.append(f"{count} closed blocks, needs {config.min_blocks}")
+    if entries < config.min_entries:
+        missing.append(f"stakes on {entries} candidates, needs {config.min_entries}")
     if not np.isfinite(blocks.value).all():
         missing.append("the value of a block is unknown")
     if not low >= -config.margin:

@@ -8,11 +8,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trade_pipeline.core.canary.sequence import confidence_sequence
 from trade_pipeline.core.market.event import Floats
 
 # A rate or a share has to come from as many to break a guardrail.
 _MIN_COUNT = 50
 _TAIL = 0.05
+# Chance that a sound canary ever breaks one of the guardrails that hold at every look.
+_RARE = 0.001
+# How many windows the prior of their share counts for.
+_PRIOR_WINDOWS = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,21 +68,41 @@ def tail_loss(canary: Floats, production: Floats, margin: float = 0.1) -> Guardr
     )
 
 
+def worst_loss(canary: float, production: float, margin: float = 0.1) -> Guardrail:
+    """The worst single trade of the canary's shadow book against that of production's.
+
+    Args:
+        canary, production: its result as a share of the fund; 0 without trades.
+        margin: share of the fund that the canary may lose more.
+    """
+    return _guardrail(
+        "worst_loss",
+        canary >= production - margin,
+        f"{canary:+.1%} of the fund, production {production:+.1%}, allowed {margin:.0%} more",
+        {"canary": canary, "production": production, "margin": margin},
+    )
+
+
 def execution_gap(realised: Floats, shadow: Floats, margin: float = 0.02) -> Guardrail:
     """Executed trades fetch what their shadow labels promise.
 
-    It breaks when the mean difference is below ``-margin`` by more than three standard errors: a
-    broken venue, not the luck of some fills.
+    It breaks when the mean difference is beyond doubt below ``-margin``, however often it is looked
+    at: a broken venue, not the luck of some fills.
+
+    Args:
+        realised, shadow: in the order of time.
     """
     difference = realised - shadow
-    count = len(difference)
-    mean = float(difference.mean()) if count else math.nan
-    error = float(difference.std(ddof=1)) / math.sqrt(count) if count > 1 else math.inf
+    sequence = confidence_sequence(difference, _RARE)
+    mean, high = (
+        (float(sequence.mean[-1]), float(sequence.high[-1])) if len(difference) else (0.0, math.inf)
+    )
     return _guardrail(
         "execution_gap",
-        not (count >= 2 and mean + 3 * error < -margin),
-        f"executed trades fetch {mean:+.4f} less the shadow label, allowed {-margin:+.4f}",
-        {"trades": count, "mean": mean, "error": error, "margin": margin},
+        high >= -margin,
+        f"executed trades fetch {mean:+.4f} less the shadow label, at most {high:+.4f}, allowed "
+        f"{-margin:+.4f}",
+        {"trades": len(difference), "mean": mean, "high": high, "margin": margin},
     )
 
 
@@ -95,26 +120,36 @@ def share_of(
 
 
 def latency(milliseconds: float, allowed: float = 50.0) -> Guardrail:
-    """Mean time of one prediction."""
+    """Time of the prediction of one decision.
+
+    What was measured is told only where it breaks: it is another time at each look, and the same
+    look at the same facts is one evaluation.
+    """
     return _guardrail(
         "latency",
         not milliseconds > allowed,
-        f"{milliseconds:.1f} ms a candidate, allowed {allowed:g}",
-        {"milliseconds": milliseconds, "allowed": allowed},
+        f"{milliseconds:.1f} ms a decision, allowed {allowed:g}",
+        {"allowed": allowed},
     )
 
 
-def sample_ratio(canary: int, production: int, share: float, level: float = 0.001) -> Guardrail:
-    """The canary got its share of the token windows (exact binomial test, two-sided)."""
-    from scipy.stats import binomtest
+def sample_ratio(canary: int, production: int, share: float) -> Guardrail:
+    """The canary got its share of the token windows.
+
+    A beta mixture of shares against the one that was set, which holds at every look (Lindon and
+    Malek 2020, arXiv 2011.03567).
+    """
+    from scipy.special import betaln
 
     windows = canary + production
-    p = float(binomtest(canary, windows, share).pvalue) if windows else 1.0
+    prior = (_PRIOR_WINDOWS * share, _PRIOR_WINDOWS * (1 - share))
+    told = betaln(prior[0] + canary, prior[1] + production) - betaln(*prior)
+    against = float(told - canary * math.log(share) - production * math.log(1 - share))
     return _guardrail(
         "sample_ratio",
-        p >= level,
-        f"{canary} of {windows} windows, expected {share:.0%} (p {p:.2g})",
-        {"canary": canary, "production": production, "share": share, "p": p},
+        against <= math.log(1 / _RARE),
+        f"{canary} of {windows} windows, expected {share:.0%} (log odds against it {against:.1f})",
+        {"canary": canary, "production": production, "share": share, "log_odds": against},
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,7 +37,9 @@ _QUERY = """
         SELECT DISTINCT ON (uuid, kind) uuid, kind, realized_pnl_percent AS percent,
                closed_at, termination_reason AS reason,
                time_in_market_seconds AS held
-        FROM trade.outcomes ORDER BY uuid, kind, revision DESC
+        FROM trade.outcomes
+        WHERE (%(since)s::timestamptz IS NULL OR uuid >= trade.uuid7_floor(%(since)s))
+        ORDER BY uuid, kind, revision DESC
     )
     SELECT c.uuid::text, c.session_id, s.market, s.mode, c.instrument, c.decided_at, c.decision,
            f.content, CASE WHEN f.uuid IS NULL THEN d.content END,
@@ -49,6 +52,8 @@ _QUERY = """
     LEFT JOIN trade.research_docs d ON d.uuid = c.uuid
     LEFT JOIN results w ON w.uuid = c.uuid AND w.kind = 'shadow'
     LEFT JOIN results r ON r.uuid = c.uuid AND r.kind = 'realised'
+    WHERE (%(since)s::timestamptz IS NULL
+           OR c.uuid >= trade.uuid7_floor(%(since)s) AND c.decided_at > %(since)s)
     ORDER BY c.decided_at, c.uuid
 """
 
@@ -58,8 +63,12 @@ def read_trade_frame(
     *,
     sessions: Sequence[str] | None = None,
     market: str | None = None,
+    since: datetime | None = None,
 ) -> pd.DataFrame:
     """Decisions of some sessions (None: all) on a kind of market (None: any), oldest first.
+
+    Args:
+        since: only those after it.
 
     Returns:
         A row per decision, index ``uuid``: `KEYS`, `RESULTS` (fractions after all costs, when they
@@ -80,6 +89,7 @@ def read_trade_frame(
             {
                 "sessions": None if sessions is None else list(sessions),
                 "market": market,
+                "since": since,
                 "feature_set": feature_set(),
             },
         )

@@ -172,6 +172,7 @@ class Arms:
             "arm": choice.arm,
             "propensity": choice.propensity,
             "model": canary.by.version,
+            "production_model": opinions.production.by.version,
             "production": said(opinions.production),
             "canary": said(canary),
         }

@@ -19,6 +19,17 @@ SHARES = (0.1, 0.25, 0.5)
 _DRAWN = 8  # bytes of the hash
 
 
+def require_step(share: float) -> float:
+    """A share that is one of the steps.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if share not in SHARES:
+        raise ValueError("must be one of " + ", ".join(map(str, SHARES)))
+    return share
+
+
 class Traffic(Config):
     """A canary, and what it may decide about."""
 
@@ -37,12 +48,7 @@ class Traffic(Config):
         "", pattern="^[ -~]{0,64}$", description="another one draws other tokens; ASCII"
     )
 
-    @field_validator("share")
-    @classmethod
-    def _is_a_step(cls, share: float) -> float:
-        if share not in SHARES:
-            raise ValueError("must be one of " + ", ".join(map(str, SHARES)))
-        return share
+    _is_a_step = field_validator("share")(require_step)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from trade_pipeline.core.dataset.guards import newest_verdicts
 from trade_pipeline.core.dataset.rows import read_rows
 from trade_pipeline.core.session.stored import read_session, settings_of
 from trade_pipeline.core.store.store import Store
-from trade_pipeline.core.strategy.config import SignalConfig
+from trade_pipeline.core.strategy.config import StrategyConfig
 from trade_pipeline.core.training.evaluate import SearchSummary, Standing, evidence_of
 from trade_pipeline.core.training.evidence import Evidence
 from trade_pipeline.core.training.gate_config import GateConfig
@@ -118,16 +118,16 @@ def evidence_for(
         learned_rows(record, dataset),
         dataset,
         standing,
-        signal_of(store, connection, dataset.record.session_ids),
+        strategy_of(store, connection, dataset.record.session_ids).signal,
     )
 
 
-def signal_of(
+def strategy_of(
     store: Store, connection: psycopg.Connection, session_ids: Sequence[str]
-) -> SignalConfig:
-    """The filters of the newest of a dataset's sessions that has settings, or the defaults."""
+) -> StrategyConfig:
+    """The strategy of the newest of a dataset's sessions that has settings, or the defaults."""
     for session_id in reversed(session_ids):
         session = read_session(connection, session_id)
         if session.params_ptr is not None:
-            return settings_of(store.artifacts, session).strategy.signal
-    return SignalConfig()
+            return settings_of(store.artifacts, session).strategy
+    return StrategyConfig()

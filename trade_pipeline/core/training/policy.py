@@ -8,7 +8,7 @@ import numpy as np
 
 from trade_pipeline.core.features.calibration import Bools
 from trade_pipeline.core.market.event import Floats
-from trade_pipeline.core.strategy.config import SignalConfig
+from trade_pipeline.core.strategy.config import SignalConfig, StrategyConfig
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +26,25 @@ def stakes(
     certainty = (confidence - entry_confidence) / span if span > 0 else np.ones(len(confidence))
     entered = (confidence >= entry_confidence) & may_enter(frame, signal)
     return np.where(entered, 0.5 + 0.5 * np.clip(certainty, 0.0, 1.0), 0.0)
+
+
+def idle_stakes(
+    confidence: Floats, entry_confidence: float, frame: pd.DataFrame, strategy: StrategyConfig
+) -> Floats:
+    """What `idle_stake` says of each row: `stakes`, cut by volatility and by own price impact.
+
+    The venue's capacity is told by the feature ``stake_to_depth``; a market in which nothing can be
+    bought has none.
+    """
+    sizing = strategy.sizing
+    spread = frame["volatility_24h"].fillna(2 * sizing.target_volatility).to_numpy(np.float64)
+    calm = np.minimum(1.0, sizing.target_volatility / np.where(spread > 0, spread, np.nan))
+    depth = frame["stake_to_depth"].to_numpy(np.float64)
+    capacity = np.where(depth > 0, 1.0 / np.where(depth > 0, depth, 1.0), 0.0)
+    share = stakes(confidence, entry_confidence, frame, strategy.signal)
+    share = np.minimum(share * np.where(np.isnan(calm), 1.0, calm), capacity)
+    smallest = sizing.min_stake_usd / (strategy.small_fund_usd * sizing.max_fraction)
+    return np.where(share >= smallest, share, 0.0)
 
 
 def may_enter(frame: pd.DataFrame, signal: SignalConfig) -> Bools:

@@ -58,7 +58,7 @@ def test_a_good_canary_is_promoted_when_it_has_shown_it_and_taken_back_at_a_word
         assert slots(store) == (None, strong.model)
         assert pipeline.get_active_model() is None
 
-        store_later_session(store, 14, "later")
+        store_later_session(store, 14, "later", canary=strong.model)
         look = pipeline.promote_canary_to_production(strong.model)
         assert (look.decision, look.promoted) == ("promote", True)
         assert slots(store) == (strong.model, None)
@@ -85,7 +85,7 @@ def test_a_canary_whose_signal_turns_is_rolled_back_and_production_stays(
     fresh_strong_store: Store, strong: Strong
 ) -> None:
     begin(fresh_strong_store, strong)
-    store_later_session(fresh_strong_store, 14, "turned", skill=-1.0)
+    store_later_session(fresh_strong_store, 14, "turned", -1.0, strong.model)
     look = look_at_canary(fresh_strong_store, SCOPE, by="test")
     assert look.decision == "rollback"
     assert not look.promoted
@@ -113,7 +113,7 @@ def test_a_canary_that_cannot_decide_is_rolled_back_with_the_reason(
     fresh_strong_store: Store, strong: Strong, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begin(fresh_strong_store, strong)
-    store_later_session(fresh_strong_store, 2, "later")
+    store_later_session(fresh_strong_store, 2, "later", canary=strong.model)
     real = TradeModel.predict
 
     def predict(model: TradeModel, features: object) -> object:
@@ -126,7 +126,7 @@ def test_a_canary_that_cannot_decide_is_rolled_back_with_the_reason(
     monkeypatch.setattr(TradeModel, "predict", predict)
     look = look_at_canary(fresh_strong_store, SCOPE, by="test")
     assert look.decision == "rollback"
-    assert ("out of trees" if fault == "raises" else "confidence=nan") in look.reasons[0]
+    assert ("out of trees" if fault == "raises" else "how confident it is") in look.reasons[0]
 
 
 def test_a_canary_whose_file_is_gone_is_rolled_back(

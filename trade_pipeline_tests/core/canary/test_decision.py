@@ -17,6 +17,7 @@ from trade_pipeline.core.canary.guardrails import (
     sample_ratio,
     share_of,
     tail_loss,
+    worst_loss,
 )
 from trade_pipeline.core.canary.power import run_canaries
 from trade_pipeline.core.errors import BadConfig
@@ -27,10 +28,10 @@ GOOD = np.random.default_rng(0).normal(0.0, 0.01, 60)
 
 
 def looked(
-    values: np.ndarray, days: float, guardrails: list[Guardrail] | None = None
+    values: np.ndarray, days: float, guardrails: list[Guardrail] | None = None, entries: int = 99
 ) -> CanaryDecision:
     blocks = Blocks(np.arange(len(values)) * DAY, values, np.full(len(values), 50), 2)
-    return decide_canary(blocks, guardrails or [], 0, int(days * DAY), CONFIG)
+    return decide_canary(blocks, guardrails or [], 0, int(days * DAY), CONFIG, entries=entries)
 
 
 def test_one_that_is_as_good_is_promoted_when_that_is_shown() -> None:
@@ -89,6 +90,12 @@ def test_a_copy_of_production_is_as_good_as_production() -> None:
     assert looked(np.zeros(8), 11).verdict == "promote"
 
 
+def test_one_that_never_stakes_anything_is_not_promoted_however_little_harm_it_does() -> None:
+    idle = looked(np.zeros(20), 22, entries=3)
+    assert (idle.verdict, idle.reasons) == ("extend", ("stakes on 3 candidates, needs 30",))
+    assert looked(np.zeros(54), 56, entries=3).verdict == "expired"
+
+
 def test_many_canaries_at_once_end_as_each_alone() -> None:
     draw = np.random.default_rng(4)
     values = draw.normal(draw.choice([-0.02, 0.0, 0.02], (60, 1)), 0.02, (60, 54))
@@ -106,7 +113,7 @@ def test_many_canaries_at_once_end_as_each_alone() -> None:
 def test_the_safe_limits_can_only_be_made_stricter() -> None:
     for name, weaker in (
         ("margin", 0.03), ("level", 0.1), ("min_hours", 47), ("min_blocks", 7), ("max_days", 57),
-        ("min_power", 0.7),
+        ("min_power", 0.7), ("min_entries", 29), ("share", 0.3),
     ):  # fmt: skip
         with pytest.raises(BadConfig, match=name):
             CanaryConfig.parse({name: weaker})
@@ -120,6 +127,7 @@ def test_guardrails_hold_for_an_ordinary_canary_and_break_for_a_sick_one() -> No
         (execution_gap(returns, returns + 0.01), execution_gap(returns - 0.1, returns)),
         (share_of("errors", 0, 500, 0.01), share_of("errors", 20, 500, 0.01)),
         (latency(2.0), latency(80.0)),
+        (worst_loss(-0.2, -0.15), worst_loss(-0.3, -0.15)),
         (sample_ratio(52, 480, 0.1), sample_ratio(120, 480, 0.1)),
         (
             drawdown(np.array([1, 0.9]), np.array([1, 0.9])),
@@ -131,6 +139,21 @@ def test_guardrails_hold_for_an_ordinary_canary_and_break_for_a_sick_one() -> No
         assert not well.reason
         assert not sick.passed
         assert sick.reason
+
+
+def test_a_sound_split_and_a_sound_venue_are_hardly_ever_doubted_however_often_one_looks() -> None:
+    """200 canaries of 300 windows and 120 trades each, looked at after every tenth."""
+    draw = np.random.default_rng(6)
+    doubted = 0
+    for _ in range(200):
+        drawn = draw.random(300) < 0.1
+        gap = draw.normal(-0.02, 0.05, 120)
+        doubted += any(
+            not sample_ratio(int(drawn[:n].sum()), int((~drawn[:n]).sum()), 0.1).passed
+            for n in range(10, 301, 10)
+        )
+        doubted += any(not execution_gap(gap[:n], np.zeros(n)).passed for n in range(10, 121, 10))
+    assert doubted <= 3
 
 
 def test_nothing_traded_breaks_no_guardrail() -> None:

@@ -55,7 +55,7 @@ def test_whenever_it_is_killed_one_thing_decides_and_every_promotion_has_its_evi
     strong_store: Store, strong: Strong, strong_environment: dict[str, str]
 ) -> None:
     deploy_canary(strong_store, strong.model, SCOPE, by="test", reason="first")
-    store_later_session(strong_store, 14, "later")
+    store_later_session(strong_store, 14, "later", canary=strong.model)
     moments = random.Random(7)
     for _ in range(KILLS):
         child = subprocess.Popen(

@@ -9,6 +9,7 @@ from typing import Any, cast
 from unittest import mock
 
 import numpy as np
+import pandas as pd
 import pytest
 import xgboost as xgb
 
@@ -40,6 +41,7 @@ from trade_pipeline.core.strategy.confidence import HEURISTIC_VERSION
 from trade_pipeline.core.strategy.model import Prediction, TradeModel
 from trade_pipeline.core.strategy.opinion import DecidingModel, Models
 from trade_pipeline.core.strategy.traffic import Traffic, arm
+from trade_pipeline.core.training.policy import idle_stakes
 from trade_pipeline_tests.core.session.test_session import (
     EAGER,
     START,
@@ -424,6 +426,20 @@ def test_a_stored_stake_does_not_know_of_slots_positions_or_losses() -> None:
         for c in crowded
         if c.reason in ("no_free_slot", "position_open")
     )
+
+
+def test_a_stored_stake_is_told_again_by_the_stored_features() -> None:
+    """What a canary is expected to show is told from features alone, and is no other stake."""
+    found = candidates(whole())
+    frame = pd.DataFrame(
+        [row.vector for row in whole().of(FeatureRow)], columns=list(NAMES), dtype=np.float64
+    )
+    for name, model in (("production", production()), ("canary", canary())):
+        confidence = np.array([told(c)[name]["confidence"] for c in found])
+        stakes = [told(c)[name]["stake"] for c in found]
+        again = idle_stakes(confidence, model.entry_confidence, frame, EAGER_CANARY.strategy)
+        assert again == pytest.approx(stakes, abs=1e-9)
+        assert 0 < np.count_nonzero(again) < len(again)
 
 
 def test_the_stored_stake_is_what_an_idle_account_staked() -> None:
