@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trade_pipeline.cli.console import err, out, print_json, print_table
-from trade_pipeline.cli.inputs import Json, read_settings
+from trade_pipeline.cli.inputs import Json, plain_settings, read_settings
 from trade_pipeline.cli.models import Model, app
 from trade_pipeline.core.canary.record import Scope
 
@@ -37,19 +37,27 @@ def canary(
     venue: Venue = "default",
     account: Account = "backtest",
     override: Override = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="One setting, such as share=0.25.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Put an eligible model beside what is in production on its market, and measure it."""
+    from trade_pipeline.core.canary.config import CanaryConfig
     from trade_pipeline.core.canary.cycle import deploy_canary, report_power
     from trade_pipeline.core.store.store import Store
     from trade_pipeline.core.training.registry import read_model
 
+    config = CanaryConfig.parse(plain_settings(None, set_ or []))
     with Store.open(read_settings()) as store, err.status("asking the gates and the power"):
         with store.database.connect("trade_reader") as connection:
             record = read_model(connection, model)
         scope = Scope(record.market, venue, account)
-        report = report_power(store, model, scope)
-        deploy_canary(store, model, scope, by="command line", reason=reason, override=override)
+        report = report_power(store, model, scope, config)
+        deploy_canary(
+            store, model, scope, by="command line", reason=reason, override=override,
+            config=config,
+        )  # fmt: skip
     facts = {"model": record.short_name, "scope": asdict(scope), "power": asdict(report)}
     if as_json:
         print_json(facts)

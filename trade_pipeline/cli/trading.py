@@ -38,12 +38,17 @@ def backtest(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="One setting, such as amm.gas_usd=15.")
     ] = None,
+    deployed: Annotated[
+        bool, typer.Option(help="Decide with the production model and the canary of this market.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run the strategy over a recorded or simulated market, into the store.
 
     The same inputs are the same session: run again, it adds nothing and must find no difference.
     """
+    from trade_pipeline.core.canary.record import Scope
+    from trade_pipeline.core.canary.serving import with_deployed
     from trade_pipeline.core.ids import micros
     from trade_pipeline.core.market.source import open_market
     from trade_pipeline.core.session.backtest import run_backtest
@@ -64,6 +69,9 @@ def backtest(
         mentions=mentions,
     )
     with Store.open(read_settings()) as store:
+        if deployed:
+            with store.database.connect("trade_reader") as connection:
+                trading = with_deployed(connection, Scope(market), trading)
         with market_progress(micros(first), micros(last)) as progress:
             run = run_backtest(
                 store.database,

@@ -7,9 +7,10 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from trade_pipeline.core.canary.config import CanaryConfig
 from trade_pipeline.core.canary.record import Scope
 from trade_pipeline.core.session.version import learning_version
-from trade_pipeline.defs.markdown import records_table
+from trade_pipeline.defs.markdown import cell, records_table
 from trade_pipeline.defs.report import picture
 from trade_pipeline.defs.resources import TradeStore
 from trade_pipeline.defs.trades import OWNERS
@@ -33,6 +34,9 @@ class CanaryRunConfig(ScopeConfig):
     )
     override: str | None = Field(
         None, description="Your reason to start it although it will hardly show anything."
+    )
+    canary: dict[str, Any] = Field(
+        {}, description="Fields of CanaryConfig, such as {share: 0.25, block_hours: 24}."
     )
 
 
@@ -59,7 +63,7 @@ def canary_deployment(
         scope = Scope(config.market or record.market, config.venue, config.account)
         active = deploy_canary(
             opened, record.model_version, scope, by="dagster", reason=f"run {context.run.run_id}",
-            override=config.override,
+            override=config.override, config=CanaryConfig.parse(config.canary),
         )  # fmt: skip
         with opened.database.connect("trade_reader") as connection:
             power = history(connection, scope)[-1].deployment.evidence["power"]
@@ -89,18 +93,29 @@ def canary_evaluation(
 ) -> dg.MaterializeResult[Any]:
     """A look at the canary; one that does harm, or is too old, ends here."""
     from trade_pipeline.core.canary.cycle import look_at_canary
-    from trade_pipeline.core.report.canary_pictures import sequence_png
+    from trade_pipeline.core.report.canary_pictures import books_png, sequence_png
 
     with store.open() as opened:
         look = look_at_canary(opened, _scope(opened, config), by="dagster", act="protect")
-    numbers = {k: v for k, v in look.numbers.items() if k not in ("means", "lows", "highs")}
+    plain = {k: v for k, v in look.numbers.items() if not isinstance(v, (list, dict))}
+    guardrails = [
+        {
+            "guardrail": one["name"],
+            "holds": one["passed"],
+            "numbers": ", ".join(f"{k} {cell(v)}" for k, v in one["numbers"].items()),
+        }
+        for one in look.numbers["guardrails"]
+    ]
     return dg.MaterializeResult(
         metadata={
             "model": dg.MetadataValue.text(look.model),
             "decision": dg.MetadataValue.text(look.decision),
             "reasons": dg.MetadataValue.text("; ".join(look.reasons)),
-            "numbers": dg.MetadataValue.md(records_table([numbers])),
+            "numbers": dg.MetadataValue.md(records_table([plain])),
+            "guardrails": dg.MetadataValue.md(records_table(guardrails)),
+            "secondary": dg.MetadataValue.md(records_table([look.numbers["secondary"]])),
             "sequence": picture("confidence sequence", sequence_png(look.numbers)),
+            "side_by_side": picture("shadow books", books_png(look.numbers["books"])),
         },
     )
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A table, numbers to the right."""
-    body = [[_cell(value) for value in row] for row in rows]
+    body = [[cell(value) for value in row] for row in rows]
     if not body:
         return "_none_"
     lines = [head, ["---", *("---:" for _ in head[1:])], *body]
@@ -28,11 +28,12 @@ def records_table(rows: Sequence[Mapping[str, object]]) -> str:
     )
 
 
-def _cell(value: object) -> str:
+def cell(value: object) -> str:
+    """A value as people read it; a small number keeps three digits."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "-"
     if isinstance(value, float):
-        return f"{value:,.2f}"
+        return f"{value:,.2f}" if abs(value) >= 0.1 or value == 0 else f"{value:.3g}"
     if isinstance(value, int):
         return f"{value:,}"
     return str(value).replace("|", "\\|").replace("\n", " ")

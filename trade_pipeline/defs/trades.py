@@ -11,6 +11,8 @@ from typing import Any, Literal
 import dagster as dg
 from pydantic import Field
 
+from trade_pipeline.core.canary.record import Scope
+from trade_pipeline.core.canary.serving import with_deployed
 from trade_pipeline.core.ids import micros
 from trade_pipeline.core.market.source import open_market
 from trade_pipeline.core.records import (
@@ -105,6 +107,9 @@ class BacktestConfig(MarketConfig):
         description="Settings that differ from the defaults, such as "
         "{strategy: {exits: {stop_loss: 0.2}}}; parts: strategy, amm, bars, simulator.",
     )
+    deployed: bool = Field(
+        False, description="Decide with the production model and the canary of the market."
+    )
 
 
 @dg.multi_asset(
@@ -120,6 +125,9 @@ def backtest_session(
     start, end = context.partition_time_window
     with store.open() as opened:
         settings = TradingConfig.parse(config.config)
+        if config.deployed:
+            with opened.database.connect("trade_reader") as connection:
+                settings = with_deployed(connection, Scope(config.market), settings)
         feed = open_market(
             config.market,
             data=None if config.data is None else Path(config.data),

@@ -36,6 +36,23 @@ def sequence_png(numbers: Mapping[str, Any]) -> bytes:
     return picture("Canary", draw if numbers["means"] else None)
 
 
+def books_png(books: Mapping[str, Sequence[float]]) -> bytes:
+    """The shadow books of both models side by side.
+
+    Args:
+        books: the equity after each trade that ended, USD, by ``canary`` and ``production``.
+    """
+
+    def draw(axes: Any) -> None:
+        for name, color in (("production", INK), ("canary", WON)):
+            axes.step(range(len(books[name])), books[name], where="post", color=color, label=name)
+        axes.set_xlabel("trades that ended")
+        axes.set_ylabel("fund, USD")
+        axes.legend()
+
+    return picture("The fund if one alone had decided", draw if any(books.values()) else None)
+
+
 def history_png(events: Sequence[Event]) -> bytes:
     """What decided when: a line a model, thick in production and thin as a canary."""
 
