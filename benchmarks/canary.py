@@ -28,6 +28,7 @@ from scipy.stats import mannwhitneyu
 
 from trade_pipeline.core.canary.blocks import PairedDecisions, block_values, stake_per_block
 from trade_pipeline.core.canary.config import CanaryConfig
+from trade_pipeline.core.canary.paired import judged_anew
 from trade_pipeline.core.canary.power import (
     power_report,
     run_canaries,
@@ -36,12 +37,9 @@ from trade_pipeline.core.canary.power import (
 )
 from trade_pipeline.core.dataset.config import DatasetConfig
 from trade_pipeline.core.dataset.labels import labelled_decisions
-from trade_pipeline.core.dataset.weights import micros_of
 from trade_pipeline.core.market.event import DAY, Floats
-from trade_pipeline.core.strategy.config import SignalConfig
-from trade_pipeline.core.strategy.model import TradeModel
+from trade_pipeline.core.strategy.config import StrategyConfig
 from trade_pipeline.core.training.config import TrainingConfig
-from trade_pipeline.core.training.policy import stakes
 from trade_pipeline.core.training.train import train
 
 CONFIG = CanaryConfig()
@@ -75,20 +73,8 @@ def paired_decisions(frame: pd.DataFrame) -> tuple[PairedDecisions, np.ndarray]:
     for half in (0, 1):
         config = TrainingConfig(trials=2, seed=half)
         models.append(train(early[day % 2 == half], features[half::2], "spot-1h", config).model)
-    one, other = (_stakes(model, later) for model in models)
-    decisions = PairedDecisions(
-        at=micros_of(later["decided_at"]),
-        canary_stake=one,
-        production_stake=other,
-        returns=later["target_return"].to_numpy(np.float64),
-        ended_at=micros_of(later["label_end"]),
-    )
+    decisions = judged_anew(*models, later, StrategyConfig())
     return decisions, later.groupby("instrument").ngroup().to_numpy()
-
-
-def _stakes(model: TradeModel, rows: pd.DataFrame) -> Floats:
-    found = model.predict(model.inputs_of(rows))
-    return stakes(found.confidence, model.entry_confidence, rows, SignalConfig())
 
 
 def report(paired: tuple[PairedDecisions, np.ndarray], canaries: int, seed: int) -> None:
