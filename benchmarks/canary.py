@@ -10,14 +10,13 @@ blocks:
 - averages after 48 h: promote if the mean return of the canary's trades (a tenth of the token
   windows) is not below that of production's;
 - Mann-Whitney after 48 h: promote unless the canary's returns are lower at 5 %, as automated canary
-  analysis does it (Kayenta), with 50 trades an arm at least;
+  analysis does it (Kayenta), with 50 trades an arm at least, and with 5;
 - the same sequence over single candidates, as if they were independent.
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -46,7 +45,8 @@ CONFIG = CanaryConfig()
 MARGIN = CONFIG.margin
 LEARNED = 0.5
 SHARE = 0.1
-MIN_TRADES = 50
+# What automated canary analysis asks for an arm, and what two days often have.
+MIN_TRADES, FEW_TRADES = 50, 5
 
 
 def main() -> None:
@@ -148,24 +148,29 @@ def _after_two_days(
 ) -> None:
     """Two days, a tenth of the tokens to the canary, what each arm would enter."""
     draw = np.random.default_rng([seed, 2])
-    shifted = replace(decisions, returns=decisions.returns + 0.0)
-    promoted, ranked, trades, judged = 0, 0, [], 0
+    promoted, trades = 0, []
+    ranked, judged = (dict.fromkeys((MIN_TRADES, FEW_TRADES), 0) for _ in range(2))
     for start in draw.integers(0, decisions.at.searchsorted(decisions.at[-1] - 2 * DAY), canaries):
         end = decisions.at.searchsorted(decisions.at[start] + 2 * DAY)
         part = slice(start, end)
         canary = (draw.random(token.max() + 1) < SHARE)[token[part]]
         mine = canary & (decisions.canary_stake[part] > 0)
         theirs = ~canary & (decisions.production_stake[part] > 0)
-        one, other = shifted.returns[part][mine] + effect, shifted.returns[part][theirs]
+        one, other = decisions.returns[part][mine] + effect, decisions.returns[part][theirs]
         trades.append(len(one))
         if len(one) and len(other):
             promoted += one.mean() >= other.mean()
-        if min(len(one), len(other)) >= MIN_TRADES:
-            judged += 1
-            ranked += mannwhitneyu(one, other, alternative="less").pvalue >= 0.05
+        for least in judged:
+            if min(len(one), len(other)) >= least:
+                judged[least] += 1
+                ranked[least] += mannwhitneyu(one, other, alternative="less").pvalue >= 0.05
+    told = ", ".join(
+        f"{ranked[least] / max(1, judged[least]):6.1%} of the {judged[least] / canaries:.0%} with "
+        f"{least}"
+        for least in judged
+    )
     print(
-        f"  {name:<22}averages promote {promoted / canaries:6.1%}; Mann-Whitney promotes "
-        f"{ranked / max(1, judged):6.1%} of the {judged / canaries:.0%} with {MIN_TRADES} "
+        f"  {name:<22}averages promote {promoted / canaries:6.1%}; Mann-Whitney promotes {told} "
         f"(median {np.median(trades):.0f} candidates of the canary)"
     )
 

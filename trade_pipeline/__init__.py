@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from trade_pipeline.core.bot import IntegratedTradingBot
     from trade_pipeline.core.canary.pipeline import SafeMLPipeline
     from trade_pipeline.core.dataset.engineer import FeatureEngineer
     from trade_pipeline.core.records import (
@@ -26,6 +27,7 @@ __all__ = [
     "ExecutionRecord",
     "FeatureEngineer",
     "HighVolatilityLowCapStrategy",
+    "IntegratedTradingBot",
     "ResearchDocument",
     "SafeMLPipeline",
     "TerminationReason",
@@ -37,6 +39,7 @@ __all__ = [
 _HOMES = {
     "FeatureEngineer": "trade_pipeline.core.dataset.engineer",
     "HighVolatilityLowCapStrategy": "trade_pipeline.core.scanner",
+    "IntegratedTradingBot": "trade_pipeline.core.bot",
     "SafeMLPipeline": "trade_pipeline.core.canary.pipeline",
     "TradeTrackingSystem": "trade_pipeline.core.tracking",
 }

@@ -27,6 +27,7 @@ FLOW = (
     "report",
     "tracking",
     "scanner",
+    "bot",
 )
 SHARED = (
     "errors", "ids", "canonical", "clock", "config", "validation", "records", "ledger", "store",
