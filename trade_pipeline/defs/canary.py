@@ -81,7 +81,7 @@ def canary_deployment(
 
 @dg.asset(
     group_name="canary",
-    deps=["canary_deployment"],
+    deps=["canary_deployment", "shadow_outcomes"],
     owners=OWNERS,
     kinds=KINDS,
     tags={"layer": "canary"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import date
@@ -23,20 +23,26 @@ _RANGE_TAG = "dagster/asset_partition_range_"
 
 @dataclass(frozen=True, slots=True)
 class JobRun:
-    """A finished run of the backtest job.
+    """A finished run of a job.
 
     Attributes:
-        session_id: None when the run failed before the session was stored.
-        failures: why it failed, one message a failed step; empty when it succeeded.
+        failures: why it failed: what the checks that refuse say, or else one message a failed
+            step; empty when it succeeded.
+        materialized: the metadata of each asset that was made, by its name.
     """
 
     run_id: str
-    session_id: str | None
     failures: tuple[str, ...]
+    materialized: Mapping[str, Mapping[str, Any]]
 
     @property
     def success(self) -> bool:
         return not self.failures
+
+    @property
+    def session_id(self) -> str | None:
+        """The backtest's session; None when it failed before the session was stored."""
+        return self.materialized.get("trade_candidates", {}).get("session_id")
 
 
 def project_file(name: str) -> Path:
@@ -106,8 +112,6 @@ def run_backtest_job(
         progress: called with (events so far, market time in microseconds).
         instance: an open instance whose environment is set; unset: that of the settings.
     """
-    from trade_pipeline.definitions import defs
-
     asset_config = {
         "market": market,
         "data": None if data is None else str(data.resolve()),
@@ -118,38 +122,76 @@ def run_backtest_job(
     with dagster_server(settings) if instance is None else nullcontext() as server:
         opened = dagster_instance(settings, server) if instance is None else nullcontext(instance)
         with opened as used:
-            result = defs.resolve_job_def("backtest_job").execute_in_process(
-                instance=used,
-                run_config={
-                    "ops": {"backtest_session": {"config": asset_config}},
-                    "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
-                },
-                tags={
-                    f"{_RANGE_TAG}start": first.isoformat(),
-                    f"{_RANGE_TAG}end": last.isoformat(),
-                },
-                resources={"progress": progress},
-                raise_on_error=False,
+            return run_job(
+                used,
+                "backtest_job",
+                {"backtest_session": asset_config},
+                days=(first, last),
+                progress=progress,
             )
-            return _job_run(result)
+
+
+def run_job(
+    instance: dg.DagsterInstance,
+    job: str,
+    configs: Mapping[str, Mapping[str, Any]],
+    *,
+    days: tuple[date, date] | None = None,
+    assets: Sequence[str] | None = None,
+    progress: Progress = no_progress,
+) -> JobRun:
+    """Run a job in this process.  A failure is in the result and is not raised.
+
+    Args:
+        configs: by the name of an asset or a check.
+        days: first and last one, of a job on daily partitions.
+        assets: of the job, to make only these.
+    """
+    from trade_pipeline.definitions import defs
+
+    first, last = days or (None, None)
+    result = defs.resolve_job_def(job).execute_in_process(
+        instance=instance,
+        run_config={
+            "ops": {name: {"config": dict(config)} for name, config in configs.items()},
+            "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+        },
+        tags={
+            f"{_RANGE_TAG}{end}": day.isoformat()
+            for end, day in (("start", first), ("end", last))
+            if day is not None
+        },
+        asset_selection=None if assets is None else [dg.AssetKey(name) for name in assets],
+        resources={"progress": progress},
+        raise_on_error=False,
+    )
+    return _job_run(result)
 
 
 def _job_run(result: dg.ExecuteInProcessResult) -> JobRun:
-    session = None
-    failures = []
+    made: dict[str, dict[str, Any]] = {}
+    refused, failures = [], []
     for event in result.all_events:
-        if event.is_step_materialization and session is None:
-            found = event.step_materialization_data.materialization.metadata.get("session_id")
-            session = None if found is None else str(found.value)
+        if event.is_step_materialization:
+            found = event.step_materialization_data.materialization
+            made[found.asset_key.to_user_string()] = {
+                name: value.value for name, value in found.metadata.items()
+            }
+        elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            check = event.asset_check_evaluation_data
+            if not check.passed:
+                refused.append(f"{check.check_name}: {check.description}")
         elif event.is_step_failure:
             data = event.step_failure_data
             told = data.user_failure_data
             failures.append(
                 told.description if told and told.description else str(data.error_display_string)
             )
-    if not result.success and not failures:
+    if not failures:
         failures.append("the run failed: see its page in the UI")
-    return JobRun(result.run_id, session, tuple(failures))
+    if result.success:
+        return JobRun(result.run_id, (), made)
+    return JobRun(result.run_id, tuple(refused or failures), made)
 
 
 @contextmanager
