@@ -34,16 +34,17 @@ def calibrate(
     """Print statistics of a tape and of the simulated market side by side."""
     from trade_pipeline.core.ids import micros
     from trade_pipeline.core.market.calibration import calibrate as compare
-    from trade_pipeline.core.market.simulator import SimulatedMarket
+    from trade_pipeline.core.market.source import open_market
     from trade_pipeline.core.market.uniswap_v2 import UniswapV2Tape
     from trade_pipeline.core.session.config import TradingConfig
 
     first, last = micros(read_moment("start", start)), micros(read_moment("end", end))
     trading = TradingConfig.parse(plain_settings(config, []))
+    simulated = open_market(
+        "simulated", data=None, seed=seed, start=first, end=last, simulator=trading.simulator
+    )
     with err.status("measuring both markets"):
-        rows = compare(
-            UniswapV2Tape(data), SimulatedMarket(trading.simulator, seed, first, last), first, last
-        )
+        rows = compare(UniswapV2Tape(data), simulated, first, last)
     if as_json:
         print_json([asdict(row) for row in rows])
     else:

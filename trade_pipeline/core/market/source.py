@@ -43,13 +43,16 @@ def open_market(
     simulator: SimulatorConfig,
     mentions: Path | None = None,
 ) -> MarketFeed:
-    """The market of a kind: a recording's folder, or a simulation from ``start`` to ``end``.
+    """The market of a kind: a recording's folder, or a simulation.
 
     Args:
+        start, end: the session's range, microseconds since 1970-01-01 UTC.  The simulation lives
+            as long, unless its settings say from when to when.
         mentions: for spot-1h, a folder with hourly counts of mentions.
 
     Raises:
-        BadConfig: the kind does not exist, or lacks (or cannot use) a folder.
+        BadConfig: the kind does not exist, or lacks (or cannot use) a folder; the range is not
+            inside the simulation's.
         BadMarketData: the recording is missing or wrong.
     """
     if mentions is not None and kind != "spot-1h":
@@ -57,7 +60,7 @@ def open_market(
     if kind == "simulated":
         if data is not None:
             raise BadConfig(f"data={str(data)!r}: the simulated market reads no recording")
-        return SimulatedMarket(simulator, seed, start, end)
+        return SimulatedMarket(simulator, seed, *simulator.range_for(start, end))
     if kind not in RECORDED:
         raise BadConfig(f"market={kind!r}: expected one of {', '.join(MARKETS)}")
     if data is None:

@@ -6,10 +6,14 @@ well, is told in `trade_pipeline.core.market.calibration`.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+
+from trade_pipeline.core.errors import BadConfig
+from trade_pipeline.core.ids import micros, moment_of
 
 
 class Fate(StrEnum):
@@ -29,10 +33,50 @@ def _setting(default: float, description: str, unit: str, low: float, high: floa
     )
 
 
+# One moment has one canonical form, whatever zone it was given in.
+_Moment = Annotated[AwareDatetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
+
+
+def _moment(description: str) -> Any:
+    """A moment that may be unset.
+
+    Unset it is no part of the canonical form, so that settings from before it was there keep their
+    address.
+    """
+    return Field(
+        None,
+        description=description,
+        exclude_if=lambda moment: moment is None,
+        json_schema_extra={"unit": "moment"},
+    )
+
+
 class SimulatorConfig(BaseModel):
     """How the simulated market behaves.  Unknown fields are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    start: _Moment | None = _moment(
+        "When the market begins for every session on it; unset: each session has a market of its "
+        "own, which begins and ends with it."
+    )
+    end: _Moment | None = _moment("When that market ends; set together with `start`.")
+
+    regime_change_at: _Moment | None = _moment(
+        "Tokens born from then on no longer look like what they are: scammers lock or burn their "
+        "liquidity, verify their contracts and spread their holdings, honest projects grow "
+        "careless. What becomes of tokens and their prices stays as it is. Unset: never."
+    )
+    regime_strength: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="How far that turns what traits tell of the fate: 0 not at all, 0.5 they tell "
+        "nothing, 1 the opposite.",
+        # As for the moments: the default is no part of the canonical form.
+        exclude_if=lambda strength: strength == 1.0,
+        json_schema_extra={"unit": "share"},
+    )
 
     pools_per_day: float = _setting(34.0, "New pools a day (Poisson).", "pools/day", 0.1, 10_000)
     burn_in_days: float = _setting(
@@ -135,6 +179,35 @@ class SimulatorConfig(BaseModel):
         """The share of each fate."""
         return {fate: float(getattr(self, f"{fate.value}_share")) for fate in Fate}
 
+    def range_for(self, start: int, end: int) -> tuple[int, int]:
+        """From when to when the market of a session is alive, microseconds since 1970-01-01 UTC.
+
+        Args:
+            start, end: the session's range.
+
+        Raises:
+            BadConfig: the session's range is not inside the market's.
+        """
+        if self.start is None or self.end is None:
+            return start, end
+        first, last = micros(self.start), micros(self.end)
+        for name, moment in (("start", start), ("end", end)):
+            if not first <= moment <= last:
+                raise BadConfig(
+                    f"{name}={_text(moment_of(moment))}: outside of simulator.start="
+                    f"{_text(self.start)} to simulator.end={_text(self.end)}"
+                )
+        return first, last
+
+    @model_validator(mode="after")
+    def _range_is_whole(self) -> Self:
+        if (self.start is None) != (self.end is None):
+            missing, given = ("start", "end") if self.start is None else ("end", "start")
+            raise ValueError(f"{missing}: expected together with {given}={getattr(self, given)}")
+        if self.start is not None and self.end is not None and self.end <= self.start:
+            raise ValueError(f"end={_text(self.end)}: must be after start={_text(self.start)}")
+        return self
+
     @model_validator(mode="after")
     def _shares_add_up(self) -> Self:
         total = sum(self.fate_shares().values())
@@ -142,3 +215,7 @@ class SimulatorConfig(BaseModel):
             names = ", ".join(f"{fate.value}_share" for fate in Fate)
             raise ValueError(f"{names}: expected a sum of 1, got {total:.6g}")
         return self
+
+
+def _text(moment: datetime) -> str:
+    return moment.isoformat()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from functools import cached_property
@@ -46,8 +47,8 @@ class SimulatedMarket:
     """A market of constant-product pools with seeded, reproducible fates.
 
     The same config, seed and start give the same events, up to the end, in every process; a later
-    end only adds events.  Every pool has its own random stream.  Nothing is generated before it is
-    asked for; then all events are kept, at about 150 bytes each.
+    end only adds events.  Every pool has its own random stream, so only the pools that live in a
+    range are generated when it is asked for; then they are kept, at about 25 bytes an event.
     """
 
     kind = "simulated"
@@ -105,10 +106,9 @@ class SimulatedMarket:
 
         There are none before the burn-in or from the market's own end on.
         """
-        events = self._events
-        first, last = np.searchsorted(events.known_at, [start, end], "left").tolist()
-        for row in range(first, last, BATCH_ROWS):
-            yield events.rows(row, min(row + BATCH_ROWS, last))
+        events = self._events(start, min(end, self.end))
+        for row in range(0, len(events), BATCH_ROWS):
+            yield events.rows(row, min(row + BATCH_ROWS, len(events)))
 
     def facts_at(self, token: npt.NDArray[np.int32], at: Ints) -> dict[str, Floats]:
         """What scanners and social media had told about tokens by some moments."""
@@ -188,14 +188,16 @@ class SimulatedMarket:
             history = self._histories[number] = play(self.config, plan, rng)
         return history
 
-    @cached_property
-    def _events(self) -> MarketBatch:
-        histories = [self._history(number) for number in range(len(self._births))]
+    def _events(self, start: int, end: int) -> MarketBatch:
+        oldest = int(start - self.config.life_days_max * DAY)
+        first, last = bisect_left(self._births, oldest), bisect_left(self._births, end)
+        histories = [self._history(number) for number in range(first, last)]
         if not histories:
             return _no_events()
         lengths = np.array([len(history.time) for history in histories], dtype=np.int64)
-        token = np.repeat(np.arange(len(histories), dtype=np.int32), lengths)
-        supply = np.array([_known_supply(history.plan) for history in histories])[token]
+        token = np.repeat(np.arange(first, last, dtype=np.int32), lengths)
+        supply = np.array([_known_supply(history.plan) for history in histories])
+        supply = np.repeat(supply, lengths)
         time = np.concatenate([history.time for history in histories])
         action = np.concatenate([history.action for history in histories])
         x = np.concatenate([history.reserve_quote for history in histories])
@@ -208,7 +210,7 @@ class SimulatedMarket:
 
         # Pools in the order of their number, each in its own order, so ties keep that order.
         order = np.argsort(time, kind="stable")
-        order = order[: np.searchsorted(time[order], self.end, "left")]
+        order = order[slice(*np.searchsorted(time[order], [start, end], "left"))]
         time, x, y, token = time[order], x[order], y[order], token[order]
         change, swap = change[order], swap[order]
         quote = self._quote_usd[(time - self._first) // HOUR]

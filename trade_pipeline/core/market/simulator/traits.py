@@ -12,9 +12,10 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from trade_pipeline.core.ids import micros
 from trade_pipeline.core.market.event import DAY, HOUR, SENTIMENT, Floats, Ints
 from trade_pipeline.core.market.simulator.config import Fate, SimulatorConfig
-from trade_pipeline.core.market.simulator.plan import GAIN_FACTOR
+from trade_pipeline.core.market.simulator.plan import GAIN_FACTOR, PoolPlan
 from trade_pipeline.core.market.simulator.pool import DEVELOPER_SELL, TRADE, PoolHistory
 
 SOURCES = {"twitter": 0.5, "telegram": 0.7, "reddit": 0.9}
@@ -44,7 +45,7 @@ class TokenTraits:
         self._rng = rng
         self._created_at = history.plan.created_at
         self._interval = int(config.scan_minutes * 60_000_000)
-        danger = DANGER[history.plan.fate]
+        danger = _shown_danger(config, history.plan)
         self._danger = danger * (1 - config.trait_noise) + 0.5 * config.trait_noise
         self._draw_contract()
         self._draw_liquidity_owners()
@@ -176,6 +177,15 @@ class TokenTraits:
         gaps = rng.random(len(age)) < 0.05
         level = 0.5 + 0.5 * np.tanh(mood / 2)
         return np.where(gaps | (not covered), np.nan, level)
+
+
+def _shown_danger(config: SimulatorConfig, plan: PoolPlan) -> float:
+    """How dangerous a token looks: as it is, until the regime changes."""
+    danger = DANGER[plan.fate]
+    changed = config.regime_change_at
+    if changed is None or plan.created_at < micros(changed):
+        return danger
+    return danger + (1 - 2 * danger) * config.regime_strength
 
 
 def _known(value: float | None) -> float:
