@@ -21,6 +21,7 @@ from trade_pipeline.defs.features import rug_risk_model, trade_features
 from trade_pipeline.defs.jobs import (
     backtest_job,
     canary_job,
+    labelling_job,
     learning_job,
     retraining_job,
     training_job,
@@ -64,6 +65,7 @@ defs = dg.Definitions(
     ],
     jobs=[
         backtest_job,
+        labelling_job,
         learning_job,
         training_job,
         retraining_job,

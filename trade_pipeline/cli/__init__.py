@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from trade_pipeline.cli import database, datasets, deployments, features, market, trading
+from trade_pipeline.cli import campaign, database, datasets, deployments, features, market, trading
 from trade_pipeline.cli.console import err
 from trade_pipeline.core.errors import TradePipelineError
 
@@ -21,7 +21,8 @@ app.add_typer(features.app, name="features")
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(deployments.app, name="models")
 for command in (
-    trading.demo,
+    campaign.demo,
+    campaign.campaign,
     trading.backtest,
     trading.metrics,
     trading.trace,

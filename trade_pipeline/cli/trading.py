@@ -151,31 +151,6 @@ def trace(
             )
 
 
-def demo(
-    data: Annotated[
-        Path | None, typer.Option(help="Folder of a Uniswap V2 tape instead of the simulator.")
-    ] = None,
-    ui: Annotated[bool, typer.Option(help="Serve the Dagster UI afterwards.")] = True,
-    seed: Seed = 7,
-    as_json: Json = False,
-) -> None:
-    """Run the main job in Dagster and show what came of it, in the terminal and in the UI."""
-    from trade_pipeline.cli.demo import run_demo
-
-    settings = read_settings()
-    facts = run_demo(settings, data=data, seed=seed)
-    if as_json:
-        print_json(facts)
-    else:
-        _print_report(facts)
-        out.print(
-            f"Trace one trade: [bold]trade-pipeline trace {facts['example_uuid']}[/]",
-            soft_wrap=True,
-        )
-    if ui:
-        up()
-
-
 def up() -> None:
     """Serve the Dagster UI with its daemon until stopped; everything started here ends with it."""
     from trade_pipeline.defs.serve import serve

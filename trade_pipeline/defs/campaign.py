@@ -17,7 +17,11 @@ import dagster as dg
 
 from trade_pipeline.core.canary.deployments import Deployed, deployed
 from trade_pipeline.core.canary.record import Scope
-from trade_pipeline.core.errors import TradePipelineError
+from trade_pipeline.core.errors import BadConfig, TradePipelineError
+from trade_pipeline.core.ids import moment_of
+from trade_pipeline.core.market.event import DAY
+from trade_pipeline.core.market.simulator.config import SimulatorConfig
+from trade_pipeline.core.market.source import market_in, open_market
 from trade_pipeline.core.session.engine import Progress
 from trade_pipeline.core.store.store import Store
 from trade_pipeline.core.training.registry import read_model
@@ -85,6 +89,9 @@ class Campaign:
     Args:
         instance: Dagster's, with the environment of the settings.
         progress: of the sessions, see `run_job`.
+
+    Attributes:
+        sessions: that were run so far.
     """
 
     def __init__(
@@ -101,7 +108,7 @@ class Campaign:
         self._scope = Scope(plan.market)
         data = None if plan.data is None else str(plan.data.resolve())
         self._market: dict[str, Any] = {"market": plan.market, "data": data}
-        self._sessions: list[str] = []
+        self.sessions: list[str] = []
         self._trained: date | None = None
 
     def run(self) -> Iterator[Stage]:
@@ -150,16 +157,11 @@ class Campaign:
             )
         )
         assert run.session_id is not None
-        self._sessions.append(run.session_id)
+        self.sessions.append(run.session_id)
         # Those that had not ended when the step before did have ended now.
         since = max(self._plan.first, first - _LIFE)
         labels = self._made(
-            self._run(
-                "learning_job",
-                {"shadow_outcomes": self._market},
-                days=(since, last),
-                assets=["shadow_outcomes"],
-            )
+            self._run("labelling_job", {"shadow_outcomes": self._market}, days=(since, last))
         )
         report = run.materialized["performance_report"]
         who = "the heuristic"
@@ -191,7 +193,7 @@ class Campaign:
                 "shadow_outcomes": self._market,
                 "trade_features": self._market,
                 "training_dataset": {
-                    "market": plan.market, "sessions": self._sessions, "dataset": settings
+                    "market": plan.market, "sessions": self.sessions, "dataset": settings
                 },
                 "dataset_guards": self._market,
             },
@@ -209,6 +211,8 @@ class Campaign:
         )  # fmt: skip
         trained = self._run("training_job", {"candidate_model": {"training": dict(plan.training)}})
         model = trained.materialized.get("candidate_model", {}).get("model")
+        if model is None:
+            raise CampaignFailed("; ".join(trained.failures))
         if not trained.success:
             yield Stage(
                 day, "training", f"model {model} is refused: {_first(trained.failures)}",
@@ -245,17 +249,35 @@ class Campaign:
             {"model": model, "decision": decision, "reasons": reasons},
         )
 
+    def _monitor(self, day: date) -> Iterator[Stage]:
+        scope = {"market": self._plan.market, "monitoring": dict(self._plan.monitoring)}
+        watched = self._run("monitoring_job", {"monitoring_report": scope})
+        report = watched.materialized.get("monitoring_report")
+        if report is None:
+            raise CampaignFailed("; ".join(watched.failures))
+        model, now = report["model"], self._deployed()
+        if now.production is not None:
+            told = "as expected" if watched.success else _first(watched.failures)
+            yield Stage(
+                day, "monitoring", f"{model} in production: {told}",
+                {"model": model, "broken": list(watched.failures)},
+            )  # fmt: skip
+            return
+        yield Stage(
+            day, "rollback",
+            f"{model} is rolled back: {_first(watched.failures)}; the heuristic decides again, "
+            f"with {now.fund_share:.0%} of the fund",
+            {"model": model, "broken": list(watched.failures), "fund_share": now.fund_share},
+        )  # fmt: skip
+
     def _run(
         self,
         job: str,
         configs: Mapping[str, Mapping[str, Any]],
         *,
         days: tuple[date, date] | None = None,
-        assets: Sequence[str] | None = None,
     ) -> JobRun:
-        return run_job(
-            self._instance, job, configs, days=days, assets=assets, progress=self._progress
-        )
+        return run_job(self._instance, job, configs, days=days, progress=self._progress)
 
     def _made(self, run: JobRun) -> JobRun:
         if not run.success:
@@ -269,6 +291,38 @@ class Campaign:
     def _name(self, version: str) -> str:
         with self._store.database.connect("trade_reader") as connection:
             return read_model(connection, version).short_name
+
+
+def recorded_plan(
+    data: Path, first: date | None = None, last: date | None = None, *, seed: int = 7
+) -> CampaignPlan:
+    """A recording from a day to another (by default all of it), looked at every week.
+
+    The first training comes after nine months, or after 60 % of a shorter range; each later one
+    looks back as far, and comes when a holdout of its own has gone by.
+
+    Raises:
+        BadConfig: the days are none of the recording's.
+        BadMarketData: no recording is in the folder.
+    """
+    market = market_in(data)
+    feed = open_market(market, data=data, seed=seed, start=0, end=DAY, simulator=SimulatorConfig())
+    start, end = (moment_of(at).date() for at in feed.span())
+    first, last = first or start, last or end
+    for name, day in (("first", first), ("last", last)):
+        if not start <= day <= end:
+            raise BadConfig(f"{name}={day}: the recording spans {start} to {end}")
+    days = (last - first).days + 1
+    learn = min(270, int(0.6 * days))
+    if learn < 60:
+        raise BadConfig(
+            f"first={first}, last={last}: {days} days, expected at least 100: a model learns from "
+            "60 and the rest has to show what it is worth"
+        )
+    return CampaignPlan(
+        market, first, last, learn_days=learn, step_days=7, retrain_days=learn // 5 + 7, data=data,
+        seed=seed,
+    )  # fmt: skip
 
 
 def _midnight(day: date) -> datetime:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import date
@@ -137,7 +137,6 @@ def run_job(
     configs: Mapping[str, Mapping[str, Any]],
     *,
     days: tuple[date, date] | None = None,
-    assets: Sequence[str] | None = None,
     progress: Progress = no_progress,
 ) -> JobRun:
     """Run a job in this process.  A failure is in the result and is not raised.
@@ -145,7 +144,6 @@ def run_job(
     Args:
         configs: by the name of an asset or a check.
         days: first and last one, of a job on daily partitions.
-        assets: of the job, to make only these.
     """
     from trade_pipeline.definitions import defs
 
@@ -161,7 +159,6 @@ def run_job(
             for end, day in (("start", first), ("end", last))
             if day is not None
         },
-        asset_selection=None if assets is None else [dg.AssetKey(name) for name in assets],
         resources={"progress": progress},
         raise_on_error=False,
     )

@@ -22,6 +22,14 @@ backtest_job = dg.define_asset_job(
     executor_def=dg.in_process_executor,
 )
 
+labelling_job = dg.define_asset_job(
+    "labelling_job",
+    selection=dg.AssetSelection.assets(shadow_outcomes),
+    description="Labels of the picked days' decisions, as far as the market has gone on.",
+    tags={"dagster/max_retries": "0"},
+    executor_def=dg.in_process_executor,
+)
+
 learning_job = dg.define_asset_job(
     "learning_job",
     selection=dg.AssetSelection.assets(shadow_outcomes, trade_features, training_dataset),
