@@ -8,6 +8,7 @@ others 1 / (k (k + 1)) of the other half, so that all of them together keep to t
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,14 +44,13 @@ class Expectation:
     """The verdict, and the sequence from the deployment on.
 
     Attributes:
-        sequence: of what it earns more than it expected, per unit stake; ``restart`` is the one
-            that shows most, which began after ``restarted`` blocks.
+        sequence: of what it earns more than it expected, per unit stake.
+        upper: by closed block, the lowest upper end of all sequences that had begun.
     """
 
     guardrail: Guardrail
     sequence: Sequence
-    restart: Sequence
-    restarted: int
+    upper: Floats
 
 
 def yardstick(before: JudgedDecisions, config: MonitoringConfig) -> Yardstick:
@@ -93,40 +93,33 @@ def judge_blocks(values: Floats, ratio: float, config: MonitoringConfig) -> Expe
         ratio: see `confidence_sequence`; known beforehand.
     """
     whole = confidence_sequence(values, config.level / 2, ratio)
-    shown, restarted = whole, 0
-    for number, start in enumerate(
-        range(config.restart_blocks, len(values), config.restart_blocks), 1
-    ):
+    upper, count = whole.high.copy(), len(values)
+    mean, high, restarted = (
+        (float(whole.mean[-1]), float(whole.high[-1]), 0) if count else (math.nan, math.inf, 0)
+    )
+    starts = range(config.restart_blocks, count, config.restart_blocks)
+    for number, start in enumerate(starts, 1):
         level = config.level / 2 / (number * (number + 1))
         later = confidence_sequence(values[start:], level, ratio)
-        if later.high[-1] < shown.high[-1]:
-            shown, restarted = later, start
-    count = len(values)
-    high = float(shown.high[-1]) if count else float("inf")
+        upper[start:] = np.minimum(upper[start:], later.high)
+        if later.high[-1] < high:
+            mean, high, restarted = float(later.mean[-1]), float(later.high[-1]), start
     numbers = {
-        "blocks": count,
-        "mean": float(whole.mean[-1]) if count else float("nan"),
-        "low": float(whole.low[-1]) if count else float("-inf"),
-        "high": float(whole.high[-1]) if count else float("inf"),
-        "restarted": restarted,
-        "restart_mean": float(shown.mean[-1]) if count else float("nan"),
-        "restart_high": high,
-        "tolerance": config.tolerance,
-        "variance_ratio": ratio,
-    }
-    if count < config.min_blocks:
-        line = not_judged(
-            "expectation", f"{count} closed blocks, needs {config.min_blocks}", numbers
-        )
+        "blocks": count, "since_block": restarted + 1, "mean": mean, "high": high,
+        "tolerance": config.tolerance, "variance_ratio": ratio,
+    }  # fmt: skip
+    if count < config.min_blocks or not math.isfinite(high):
+        missing = f"{count} closed blocks, needs {config.min_blocks} and enough for an interval"
+        line = not_judged("expectation", missing, numbers)
     else:
         line = verdict(
             "expectation",
-            not high < -config.tolerance,
-            f"{float(shown.mean[-1]):+.4f} per unit stake against its own expectation since block "
-            f"{restarted + 1} of {count}, at most {high:+.4f}, allowed {-config.tolerance:+.4f}",
+            high >= -config.tolerance,
+            f"{mean:+.4f} per unit stake against what it expected since block {restarted + 1} of "
+            f"{count}, at most {high:+.4f}, allowed {-config.tolerance:+.4f}",
             numbers,
         )
-    return Expectation(line, whole, shown, restarted)
+    return Expectation(line, whole, upper)
 
 
 def _paired(decisions: JudgedDecisions) -> PairedDecisions:

@@ -14,7 +14,6 @@ from trade_pipeline.core.canary.deployments import Event, NotDeployed, deployed,
 from trade_pipeline.core.canary.guardrails import Guardrail
 from trade_pipeline.core.canary.paired import decisions_since, newest_decision
 from trade_pipeline.core.canary.record import Scope
-from trade_pipeline.core.canary.sequence import Sequence as ConfidenceSequence
 from trade_pipeline.core.dataset.rows import DatasetRows, read_rows
 from trade_pipeline.core.dataset.weights import micros_of
 from trade_pipeline.core.ids import micros
@@ -218,18 +217,9 @@ def _predictions(decisions: JudgedDecisions) -> Columns:
 
 
 def _sequence(expected: Expectation, config: MonitoringConfig) -> dict[str, Any]:
-    def ends(sequence: ConfidenceSequence) -> dict[str, list[float | None]]:
-        return {
-            f"{name}s": [float(one) if np.isfinite(one) else None for one in values]
-            for name, values in (
-                ("mean", sequence.mean),
-                ("low", sequence.low),
-                ("high", sequence.high),
-            )
-        }
-
-    return ends(expected.sequence) | {
-        "restart": ends(expected.restart),
-        "restarted": expected.restarted,
-        "tolerance": config.tolerance,
-    }
+    found = expected.sequence
+    ends = {"means": found.mean, "lows": found.low, "highs": found.high, "uppers": expected.upper}
+    return {
+        name: [float(one) if np.isfinite(one) else None for one in values]
+        for name, values in ends.items()
+    } | {"tolerance": config.tolerance}

@@ -35,8 +35,8 @@ class MonitoringReport:
         fund_share: part of the fund for the heuristic, should it decide in the model's place.
         lines: by `LINES`: ``name``, ``passed``, ``rolls_back``, ``reason``, ``numbers``.
         drift: of each input and prediction, see `drift.Drift`.
-        sequence: ``means``, ``lows``, ``highs`` by closed block since the deployment, the same of
-            the ``restart`` that shows most, the block after which it began, and ``tolerance``.
+        sequence: ``means``, ``lows``, ``highs`` by closed block since the deployment, ``uppers`` of
+            all sequences together, and the ``tolerance``.
         calibration: by tenth of the confidence, see `calibration_error.Tenth`.
     """
 
