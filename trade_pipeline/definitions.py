@@ -32,6 +32,14 @@ from trade_pipeline.defs.models import (
     model_evaluation,
     model_gates,
 )
+from trade_pipeline.defs.monitoring import (
+    monitoring_job,
+    monitoring_lines,
+    monitoring_report,
+    monitoring_schedule,
+    rollback_job,
+    rollback_sensor,
+)
 from trade_pipeline.defs.outcomes import shadow_outcomes
 from trade_pipeline.defs.report import performance_report
 from trade_pipeline.defs.resources import TradeStore, no_progress
@@ -53,6 +61,7 @@ defs = dg.Definitions(
         canary_deployment,
         canary_evaluation,
         production_model,
+        monitoring_report,
     ],
     asset_checks=[
         record_integrity,
@@ -62,6 +71,7 @@ defs = dg.Definitions(
         dataset_guards,
         model_gates,
         canary_verdict,
+        monitoring_lines,
     ],
     jobs=[
         backtest_job,
@@ -71,9 +81,11 @@ defs = dg.Definitions(
         retraining_job,
         canary_job,
         promotion_job,
+        monitoring_job,
+        rollback_job,
     ],
-    schedules=[retraining_schedule],
-    sensors=[retraining_sensor, canary_sensor],
+    schedules=[retraining_schedule, monitoring_schedule],
+    sensors=[retraining_sensor, canary_sensor, rollback_sensor],
     resources={"store": TradeStore(), "progress": no_progress},
     executor=dg.in_process_executor,
 )

@@ -97,6 +97,9 @@ def strong(server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -
     folder = str(tmp_path_factory.mktemp("strong"))
     with create_database(server, name="strong") as database:
         dataset, model = train_strong(Store(database, ArtifactStore(folder)))
+    with psycopg.connect(server.url("postgres", "strong"), autocommit=True) as connection:
+        # Copies read many times faster with statistics, which a short test would never wait for.
+        connection.execute("ANALYZE")
     return Strong(dataset, model, folder)
 
 

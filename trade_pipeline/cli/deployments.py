@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -146,6 +147,45 @@ def rollback(
 
 
 @app.command()
+def monitor(
+    market: Market,
+    venue: Venue = "default",
+    account: Account = "backtest",
+    act: Annotated[bool, typer.Option(help="Take the model back where it is broken.")] = False,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="One limit, stricter, such as tolerance=0.01.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Look at the production model and store the report.  Ends with code 1 if a line is broken."""
+    from trade_pipeline.core.monitoring.config import MonitoringConfig
+    from trade_pipeline.core.monitoring.production import clock_of, monitor_production
+    from trade_pipeline.core.monitoring.reports import is_acted_on
+    from trade_pipeline.core.store.store import Store
+
+    config = MonitoringConfig.parse(plain_settings(None, set_ or []))
+    scope = Scope(market, venue, account)
+    with Store.open(read_settings()) as store, err.status("looking at production"):
+        report = monitor_production(
+            store, scope, clock_of(scope, datetime.now(UTC)), config, act=act, by="command line"
+        )
+        with store.database.connect("trade_reader") as connection:
+            rolled_back = is_acted_on(connection, report)
+    if as_json:
+        print_json(asdict(report) | {"rolled_back": rolled_back})
+    else:
+        state = "taken back" if rolled_back else "broken" if report.broken else "as it should be"
+        print_table(
+            f"{report.model} on {scope}, {report.looked_at:%Y-%m-%d %H:%M}: {state}",
+            [{"line": one["name"], "passed": one["passed"], "why": one["reason"] or "-"}
+             for one in report.lines],
+        )  # fmt: skip
+        print_table("Drift", [dict(one) for one in report.drift])
+    if report.broken:
+        raise typer.Exit(1)
+
+
+@app.command()
 def history(as_json: Json = False) -> None:
     """Every deployment: what, where, when, who or what, and why."""
     from trade_pipeline.core.canary import deployments
@@ -161,6 +201,8 @@ def history(as_json: Json = False) -> None:
         what = f"{one.slot} ends" if one.stage == "retired" else one.stage
         if one.restores is not None:
             what = "production again"
+        if one.fund_share is not None:
+            what += f", the heuristic with {one.fund_share:.0%} of the fund"
         out.print(
             f"{one.deployed_at:%Y-%m-%d %H:%M}  [bold]{event.short_name}[/]  {what} on {one.market}"
             f"/{one.venue}/{one.account}, by {one.deployed_by}: {one.override or one.reason}",

@@ -24,6 +24,7 @@ FLOW = (
     "dataset",
     "training",
     "canary",
+    "monitoring",
     "report",
     "tracking",
     "scanner",

@@ -9,6 +9,7 @@ import sys
 import dagster as dg
 
 from trade_pipeline.core.dataset.guards import GUARDS
+from trade_pipeline.core.monitoring.record import LINES
 from trade_pipeline.core.records import (
     ExecutionRecord,
     ResearchDocument,
@@ -83,6 +84,11 @@ def test_the_assets_follow_the_flow_in_groups_with_owners_and_kinds() -> None:
         "canary_deployment": ("canary", ["eligible_model"], owners),
         "canary_evaluation": ("canary", ["canary_deployment"], owners),
         "production_model": ("canary", ["canary_evaluation"], owners),
+        "monitoring_report": (
+            "promotion",
+            ["production_model", "shadow_outcomes", "trade_outcomes"],
+            owners,
+        ),
     }
 
 
@@ -120,6 +126,7 @@ def test_every_check_blocks() -> None:
         **{("training_dataset", guard): True for guard in GUARDS},
         **{("model_evaluation", gate): True for gate in GATES},
         ("canary_evaluation", "promotes"): True,
+        **{("monitoring_report", line): True for line in LINES},
         **{(asset, "contract"): True for asset in CONTRACTS},
     }
 

@@ -11,17 +11,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, LiteralString
 
 import orjson
 import psycopg
 
+from trade_pipeline.core.canary.paired import newest_decision
 from trade_pipeline.core.canary.record import CanaryEvaluation, Deployment, Scope
 from trade_pipeline.core.errors import TradePipelineError
 from trade_pipeline.core.ledger.append import append_now, read_chain
 from trade_pipeline.core.ledger.bulk import lock_chain
 
-_SCOPE = "(market, venue, account) = (%(market)s, %(venue)s, %(account)s)"
+_SCOPE: LiteralString = "(market, venue, account) = (%(market)s, %(venue)s, %(account)s)"
 
 
 class NotDeployed(TradePipelineError):
@@ -39,10 +40,16 @@ class Active:
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """What decides in a scope; without a production model it is the heuristic."""
+    """What decides in a scope; without a production model it is the heuristic.
+
+    Attributes:
+        fund_share: part of the fund with which production decides: less than 1 where monitoring
+            took a model back and the heuristic decides in its place.
+    """
 
     production: Active | None
     canary: Active | None
+    fund_share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,32 +64,61 @@ class Event:
 
 def deployed(connection: psycopg.Connection, scope: Scope) -> Deployed:
     """What decides in a scope now."""
+    # One statement sees one moment of the history.
     rows = connection.execute(
-        "SELECT slot, model_version, deployment_id, deployed_at FROM trade.deployed "
-        f"WHERE {_SCOPE}",
+        "SELECT slot, model_version, deployment_id, deployed_at, NULL FROM trade.deployed "
+        f"WHERE {_SCOPE} UNION ALL (SELECT 'fund', '', 0, deployed_at, fund_share "
+        f"FROM trade.deployments WHERE {_SCOPE} AND slot = 'production' "
+        "ORDER BY deployment_id DESC LIMIT 1)",
         _names(scope),
+    ).fetchall()
+    active = {slot: Active(*rest) for slot, *rest, _ in rows if slot != "fund"}
+    share = next((share for slot, *_, share in rows if slot == "fund"), None)
+    return Deployed(
+        active.get("production"), active.get("canary"), 1.0 if share is None else float(share)
     )
-    active = {slot: Active(*rest) for slot, *rest in rows}
-    return Deployed(active.get("production"), active.get("canary"))
 
 
 def canaries(connection: psycopg.Connection) -> list[tuple[Scope, Active]]:
     """Every active canary, and where."""
+    return _everywhere(connection, "canary")
+
+
+def productions(connection: psycopg.Connection) -> list[tuple[Scope, Active]]:
+    """Every production model, and where."""
+    return _everywhere(connection, "production")
+
+
+def _everywhere(connection: psycopg.Connection, slot: str) -> list[tuple[Scope, Active]]:
     rows = connection.execute(
         "SELECT market, venue, account, model_version, deployment_id, deployed_at "
-        "FROM trade.deployed WHERE slot = 'canary' ORDER BY deployment_id"
+        "FROM trade.deployed WHERE slot = %s ORDER BY deployment_id",
+        (slot,),
     )
     return [(Scope(*row[:3]), Active(*row[3:])) for row in rows]
 
 
+def event_of(connection: psycopg.Connection, active: Active) -> Event:
+    """The line of the history that put a model there."""
+    (event,) = _events(connection, "WHERE deployment_id = %(id)s", {"id": active.deployment_id})
+    return event
+
+
 def history(connection: psycopg.Connection, scope: Scope | None = None) -> list[Event]:
     """Every deployment in a scope (None: in all), the oldest first."""
-    where = "" if scope is None else f"WHERE {_SCOPE} "
+    if scope is None:
+        return _events(connection, "", {})
+    return _events(connection, f"WHERE {_SCOPE}", _names(scope))
+
+
+def _events(
+    connection: psycopg.Connection, where: LiteralString, named: Mapping[str, Any]
+) -> list[Event]:
     rows = connection.execute(
         "SELECT d.deployment_id, m.short_name, encode(d.content_hash, 'hex'), d.content "
         f"FROM (SELECT * FROM trade.deployments {where}) d "
         "JOIN trade.models m USING (model_version) ORDER BY d.deployment_id",
-        {} if scope is None else _names(scope),
+        named,
     )
     return [Event(n, name, digest, _read(content)) for n, name, digest, content in rows]
 
@@ -242,16 +278,62 @@ def rollback(connection: psycopg.Connection, scope: Scope, *, by: str, reason: s
             )
         if now.production is None:
             raise NotDeployed(f"{scope}: no model is deployed, the heuristic decides")
-        before = _before(connection, scope, now.production)
-        if before is None:
-            return _append(
-                connection, scope, now.production.model_version, "retired", "production", by,
-                reason,
-            )  # fmt: skip
-        return _append(
-            connection, scope, before.model_version, "production", "production", by, reason,
-            restores=before.deployment_id,
+        return _go_back(connection, scope, now.production, by, reason)
+
+
+def roll_back_production(
+    connection: psycopg.Connection,
+    scope: Scope,
+    production: Active,
+    *,
+    by: str,
+    reason: str,
+    report_id: str,
+    fund_share: float,
+    evidence: Mapping[str, Any],
+) -> Active:
+    """Take back the production model that a stored report of the monitoring looked at.
+
+    The model before it decides again, or else the heuristic with a part of the fund; a canary that
+    was measured beside it ends with it.
+
+    Args:
+        report_id: it rests on this report, each of which is acted on once.
+        fund_share: the part of the fund for the heuristic, above 0 and up to 1.
+
+    Raises:
+        NotDeployed: another one is in production by now, or the report does not ask for it.
+    """
+    with _deploying(connection, scope):
+        if deployed(connection, scope).production != production:
+            raise NotDeployed(
+                f"{scope}: deployment {production.deployment_id} is not in production any more"
+            )
+        return _go_back(
+            connection, scope, production, by, reason, fund_share, report_id=report_id,
+            evidence=evidence,
         )  # fmt: skip
+
+
+def _go_back(
+    connection: psycopg.Connection,
+    scope: Scope,
+    production: Active,
+    by: str,
+    reason: str,
+    fund_share: float | None = None,
+    **more: Any,
+) -> Active:
+    before = _before(connection, scope, production)
+    if before is None:
+        return _append(
+            connection, scope, production.model_version, "retired", "production", by, reason,
+            fund_share=fund_share, **more,
+        )  # fmt: skip
+    return _append(
+        connection, scope, before.model_version, "production", "production", by, reason,
+        restores=before.deployment_id, **more,
+    )  # fmt: skip
 
 
 def _before(connection: psycopg.Connection, scope: Scope, now: Active) -> Active | None:
@@ -289,6 +371,10 @@ def _deploying(connection: psycopg.Connection, scope: Scope) -> Iterator[Deploye
         if error.diag.constraint_name and "eligible" in error.diag.constraint_name:
             raise NotDeployed(f"{scope}: the model is not eligible: its gates come first") from None
         raise
+    except psycopg.errors.UniqueViolation as error:
+        if error.diag.constraint_name and "report_id" in error.diag.constraint_name:
+            raise NotDeployed(f"{scope}: the report was acted on already") from None
+        raise
     except psycopg.errors.CheckViolation as error:
         raise NotDeployed(error.diag.message_primary or str(error)) from None
 
@@ -301,11 +387,18 @@ def _append(
     slot: str,
     by: str,
     reason: str,
+    *,
+    evidence: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> Active:
+    known = dict(evidence or {})
+    if stage == "production":
+        # Market time; what was decided before tells nothing of this deployment.
+        newest = newest_decision(connection, scope)
+        known["starts_at"] = None if newest is None else newest.isoformat()
     record = Deployment(
         model, scope.market, scope.venue, scope.account, stage, slot, datetime.now(UTC), by,
-        reason, **more,
+        reason, evidence=known, **more,
     )  # fmt: skip
     append_now(connection, read_chain(connection, _chain(scope)), record)
     number = connection.execute(

@@ -76,6 +76,8 @@ class Deployment:
         evaluation_id, verdict: of the canary, where it rests on one.
         override: why a person went past the canary; never past the gates.
         restores: number of an earlier deployment to which this goes back.
+        fund_share: part of the fund with which the heuristic decides from then on; None: all.
+        report_id: of the monitoring that took the production model back.
         evidence: what was known: the power report of a canary, the numbers of an evaluation.
     """
 
@@ -83,7 +85,8 @@ class Deployment:
     KEY: ClassVar[tuple[str, ...]] = ("deployment_id",)
     COLUMNS: ClassVar[tuple[str, ...]] = (
         "model_version", "market", "venue", "account", "stage", "slot", "deployed_at",
-        "deployed_by", "reason", "evaluation_id", "verdict", "override", "restores",
+        "deployed_by", "reason", "evaluation_id", "verdict", "override", "restores", "fund_share",
+        "report_id",
     )  # fmt: skip
 
     model_version: str
@@ -99,6 +102,8 @@ class Deployment:
     verdict: str | None = None
     override: str | None = None
     restores: int | None = None
+    fund_share: float | None = None
+    report_id: str | None = None
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

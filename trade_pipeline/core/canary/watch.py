@@ -85,7 +85,7 @@ class DeploymentWatch:
         except (TradePipelineError, OSError, ValueError) as error:
             lost, canary = f"canary: {type(error).__name__}: {error}", None
         self.lost = lost
-        self._models = Models(production, canary)
+        self._models = Models(production, canary, now.fund_share)
 
     def _model(self, connection: psycopg.Connection, active: Active | None) -> DecidingModel | None:
         if active is None:

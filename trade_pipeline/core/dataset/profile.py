@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
-from trade_pipeline.core.market.event import Floats
+from trade_pipeline.core.market.event import Floats, Ints
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,16 +72,44 @@ def stability_index(earlier: Floats, later: Floats) -> float:
     """Population stability index between two samples; bins are deciles of the earlier one."""
     if not len(earlier) or not len(later):
         return float("nan")
-    known = earlier[~np.isnan(earlier)]
+    edges = decile_edges(earlier)
+    bins = bin_count(edges)
+    before, after = (np.bincount(bins_of(sample, edges), minlength=bins)
+                     for sample in (earlier, later))  # fmt: skip
+    return float(stability_of_counts(before, after))
+
+
+def decile_edges(sample: Floats) -> Floats:
+    """The distinct deciles of a sample's known values."""
+    known = sample[~np.isnan(sample)]
     deciles = np.linspace(0, 1, DRIFT_BINS + 1)[1:-1]
     edges: Floats = np.unique(np.quantile(known, deciles)) if len(known) else np.empty(0)
-    before, after = (_shares(sample, edges) for sample in (earlier, later))
-    return float(((after - before) * np.log(after / before)).sum())
+    return edges
 
 
-def _shares(sample: Floats, edges: Floats) -> Floats:
-    """Share of a sample by bin, the missing ones last; no bin is quite empty."""
-    missing = np.isnan(sample)
-    inside = np.searchsorted(edges, sample[~missing], side="right")
-    counts = np.append(np.bincount(inside, minlength=len(edges) + 1), missing.sum())
-    return np.maximum(counts / len(sample), _EMPTY_BIN)
+def bin_count(edges: Floats) -> int:
+    """How many bins `bins_of` tells apart."""
+    return 2 * len(edges) + 2
+
+
+def bins_of(sample: Floats, edges: Floats) -> Ints:
+    """The bin of each value: between two edges, or on an edge, where a value that many rows share
+    has a bin of its own; the missing ones are in the last.
+    """
+    found = np.searchsorted(edges, sample, side="left") + np.searchsorted(
+        edges, sample, side="right"
+    )
+    return np.where(np.isnan(sample), bin_count(edges) - 1, found).astype(np.int64)
+
+
+def stability_of_counts(before: npt.ArrayLike, after: npt.ArrayLike) -> Floats:
+    """Population stability index of counts by bin (the last axis); no bin is quite empty."""
+    one, other = _shares(before), _shares(after)
+    index: Floats = ((other - one) * np.log(other / one)).sum(axis=-1)
+    return index
+
+
+def _shares(counts: npt.ArrayLike) -> Floats:
+    held = np.asarray(counts, np.float64)
+    shares: Floats = np.maximum(held / held.sum(axis=-1, keepdims=True), _EMPTY_BIN)
+    return shares

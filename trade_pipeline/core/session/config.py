@@ -43,6 +43,9 @@ class TradingConfig(Config):
     canary: Traffic | None = Field(
         None, description="a model on trial, and what it decides; unset: there is none"
     )
+    fund_share: float = Field(
+        1.0, gt=0, le=1, description="part of its fund with which production decides"
+    )
 
     @field_validator("canary")
     @classmethod

@@ -278,7 +278,8 @@ class TradingSession:
         config, state = self._config, self._state(token)
         snapshot = self._evaluator.snapshot(evaluations, row, state)
         instrument = snapshot.instrument.name
-        opinions, n = evaluations.opinions_of(self._deployed(), row)
+        models = self._deployed()
+        opinions, n = evaluations.opinions_of(models, row)
         if opinions is not evaluations.opinions:
             self.counts.note_predictions(opinions)
         here = evaluations.vectors[row : row + 1]
@@ -291,7 +292,7 @@ class TradingSession:
             config,
             snapshot,
             choice.confidence,
-            account,
+            account if choice.canary else account.part(models.fund_share),
             entry_confidence=choice.by.entry_confidence(config.signal),
             position_open=token in trading.book.positions,
             protection=trading.protections.refusal(at, token, account.equity_usd),
@@ -403,5 +404,6 @@ def _always(
         if canary is None:
             raise BadConfig(f"canary.model={config.canary.model!r}: the session has not got it")
         on_trial = DecidingModel(config.canary.model, canary)
-    models = Models(DecidingModel(config.model or HEURISTIC_VERSION, model), on_trial)
+    production = DecidingModel(config.model or HEURISTIC_VERSION, model)
+    models = Models(production, on_trial, config.fund_share)
     return lambda: models

@@ -60,10 +60,12 @@ class Models:
 
     Attributes:
         canary: the model on trial beside production's; None: there is none.
+        fund_share: part of its fund with which production decides.
     """
 
     production: DecidingModel = DecidingModel()
     canary: DecidingModel | None = None
+    fund_share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

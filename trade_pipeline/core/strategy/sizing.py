@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trade_pipeline.core.strategy.config import SizingConfig
 
@@ -21,6 +21,20 @@ class Account:
     equity_usd: float
     drawdown: float
     open_positions: int
+
+    def part(self, share: float) -> Account:
+        """What a decision sees that may use a part of the fund only: the rest is put aside.
+
+        So positions that were opened with all of it count in full, and nothing is entered until
+        they are within the part.
+        """
+        if share == 1.0:
+            return self
+        return replace(
+            self,
+            cash_usd=max(0.0, self.cash_usd - (1.0 - share) * self.equity_usd),
+            equity_usd=share * self.equity_usd,
+        )
 
 
 def position_size(

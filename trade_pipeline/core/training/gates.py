@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from trade_pipeline.core.dataset.guards import GUARDS
+from trade_pipeline.core.training.calibration_error import calibration_error
 from trade_pipeline.core.training.clustered import (
     market_adjusted,
     mean_interval,
@@ -20,7 +21,6 @@ from trade_pipeline.core.training.holdout_gates import improvement, no_harm
 from trade_pipeline.core.training.overfitting import deflated_sharpe, overfitting_probability
 from trade_pipeline.core.training.verdict import GateResult, Verdict
 
-_TENTHS = 10
 # Of the range seen in training, by which a prediction may lie outside.
 _SLACK = 0.05
 
@@ -118,12 +118,8 @@ def calibration(evidence: Evidence, config: GateConfig) -> GateResult:
     won = np.concatenate([part.returns > 0 for part in parts]).astype(np.float64)
     day = np.concatenate([part.day for part in parts])
     token = np.concatenate([part.token for part in parts])
-    groups = np.array_split(np.argsort(confidence, kind="stable"), _TENTHS)
-    level = float(np.mean(confidence - won))
-    error = sum(
-        len(rows) * abs(float(confidence[rows].mean() - won[rows].mean()) - level)
-        for rows in groups
-    ) / len(won)
+    found = calibration_error(confidence, won)
+    error, level = found.error, found.level
     offset = mean_interval(confidence - won, np.ones(len(won)), day, token)
     ranks = rank_interval(confidence, won, day, token)
     brier = float(np.mean((confidence - level - won) ** 2))

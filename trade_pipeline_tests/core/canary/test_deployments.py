@@ -126,7 +126,7 @@ def test_the_history_tells_who_when_why_and_on_what_each_deployment_rests(
     assert first.deployment.evidence == {"power": 0.9}
     assert (first.deployment.deployed_by, first.deployment.override) == ("ann", "o")
     assert (second.short_name[:7], second.deployment.reason) == ("model1-", "earned")
-    assert second.deployment.evidence == {"mean": 0.02, "blocks": 9}
+    assert second.deployment.evidence == {"mean": 0.02, "blocks": 9, "starts_at": None}
     assert second.deployment.evaluation_id == look(begun).evaluation_id
     assert second.deployment.deployed_at.tzinfo is not None
     assert len({first.content_hash, second.content_hash}) == 2

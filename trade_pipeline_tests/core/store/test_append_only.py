@@ -127,6 +127,8 @@ def fill(connection: psycopg.Connection) -> None:
                model_version="v1", looked_at=START, evaluated_at=START,
                decision=verdict)  # fmt: skip
     deploy(connection, 98, "production", "v1", "promote", "promote")
+    insert(connection, "monitoring_reports", 99, report_id="r", model_version="v1", deployment=2,
+           looked_at=START, monitored_at=START, broken=False, rolls_back=False)  # fmt: skip
 
 
 def deploy(
