@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import psutil
 import psycopg
 import pytest
@@ -23,6 +24,10 @@ RECORDINGS = Path(__file__).resolve().parents[2] / "shared" / "data"
 # Short versions by default; `make reliability` runs the full counts.
 FULL_COUNTS = "TRADE_PIPELINE_TEST_KILLS"
 KILLS = int(os.environ.get(FULL_COUNTS, "3"))
+
+# How long an example takes says nothing of the code: other work runs on the machine, too.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 MEMORY = Path("/dev/shm")
 # A run writes 2 GiB.

@@ -14,7 +14,7 @@ from trade_pipeline.core.session.config import TradingConfig
 def with_deployed(
     connection: psycopg.Connection, scope: Scope, settings: TradingConfig
 ) -> TradingConfig:
-    """Settings with the production model of a scope and its canary, as they are now.
+    """Settings with the production model of a scope, its canary, and the fund that they may use.
 
     Raises:
         BadConfig: the settings name models of their own.
@@ -24,7 +24,7 @@ def with_deployed(
         if version is not None:
             raise BadConfig(f"{field}={version!r}: a session with the deployed models names none")
     now = deployed(connection, scope)
-    update: dict[str, object] = {}
+    update: dict[str, object] = {"fund_share": now.fund_share}
     if now.production is not None:
         update["model"] = now.production.model_version
     if now.canary is not None:

@@ -34,7 +34,7 @@ from trade_pipeline.core.strategy.config import SignalConfig
 from trade_pipeline.core.strategy.model import TradeModel
 from trade_pipeline.core.strategy.opinion import error_text
 from trade_pipeline.core.training.evaluate import importances
-from trade_pipeline.core.training.judgement import signal_of
+from trade_pipeline.core.training.judgement import strategy_of
 from trade_pipeline.core.training.register import load_model
 from trade_pipeline.core.training.registry import read_model
 
@@ -125,7 +125,7 @@ def _report(
     rows = decisions_since(connection, scope, starts_at or _BEGINNING)
     record = read_model(connection, deployment.model_version)
     dataset = read_rows(connection, record.dataset_version)
-    signal = signal_of(store, connection, dataset.record.session_ids)
+    signal = strategy_of(store, connection, dataset.record.session_ids).signal
     try:
         asked = _ask(load_model(store, record), rows, dataset, signal, micros(now))
     except Exception as error:  # noqa: BLE001
