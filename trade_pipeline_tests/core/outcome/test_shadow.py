@@ -9,11 +9,13 @@ import psycopg
 import pytest
 
 from trade_pipeline.core.errors import BadConfig
+from trade_pipeline.core.ids import moment_of
 from trade_pipeline.core.ledger.append import append_now
 from trade_pipeline.core.ledger.bulk import append_bulk
 from trade_pipeline.core.ledger.chain import Chain
-from trade_pipeline.core.market.event import HOUR
+from trade_pipeline.core.market.event import DAY, HOUR
 from trade_pipeline.core.market.simulator import SimulatedMarket
+from trade_pipeline.core.market.source import open_market
 from trade_pipeline.core.outcome import replay, shadow
 from trade_pipeline.core.outcome.shadow import (
     LabelConfig,
@@ -22,10 +24,12 @@ from trade_pipeline.core.outcome.shadow import (
     unlabelled_sessions,
 )
 from trade_pipeline.core.records import TerminationReason, TradeOutcome
+from trade_pipeline.core.session.backtest import run_backtest
+from trade_pipeline.core.session.stored import market_of, read_session, settings_of
 from trade_pipeline.core.store.artifacts import ArtifactStore
 from trade_pipeline.core.store.database import Database
 from trade_pipeline_tests.core import samples
-from trade_pipeline_tests.core.session.stored import market, run
+from trade_pipeline_tests.core.session.stored import CONFIG, START, market, run
 
 # The market goes on for longer than any trade of the session can last.
 MARKET_DAYS, DAYS = 4.5, 2
@@ -177,6 +181,41 @@ def test_a_market_that_ends_too_early_leaves_labels_for_later(
     assert "session_end" not in reasons
     with fresh_database.connect("trade_reader") as connection:
         assert unlabelled_sessions(connection) == [session_id]
+
+
+def test_a_label_outlives_its_session_where_the_simulated_market_does(
+    fresh_database: Database, artifacts: ArtifactStore
+) -> None:
+    lasting = {"start": moment_of(START), "end": moment_of(START + 4 * DAY)}
+    simulator = CONFIG.simulator.model_copy(update=lasting)
+    config = CONFIG.model_copy(update={"simulator": simulator})
+    ends = []
+    for first, last in ((0, 1), (1, 2)):
+        start, end = START + first * DAY, START + last * DAY
+        feed = open_market(
+            "simulated", data=None, seed=3, start=start, end=end, simulator=simulator
+        )
+        done = run_backtest(
+            fresh_database, artifacts, feed, start=moment_of(start), end=moment_of(end), seed=3,
+            config=config,
+        )  # fmt: skip
+        with fresh_database.connect("trade_reader") as connection:
+            stored = read_session(connection, done.session.session_id)
+        # As a later process opens it, from what is stored alone.
+        again = market_of(stored, settings_of(artifacts, stored), None)
+        labels = label_session(fresh_database, artifacts, again, stored.session_id)
+        assert labels.labelled == labels.candidates > 0
+        assert labels.unended == 0
+        ends.append((stored.market_address, again.content_address()))
+    assert len({address for pair in ends for address in pair}) == 1
+    with fresh_database.connect("trade_reader") as connection:
+        later = connection.execute(
+            "SELECT count(*) FROM trade.outcomes o JOIN trade.candidates c USING (uuid) "
+            "JOIN trade.sessions s ON s.session_id = c.session_id "
+            "WHERE o.kind = 'shadow' AND o.closed_at > s.range_end"
+        ).fetchone()
+    assert later is not None
+    assert later[0] > 0
 
 
 def test_another_market_than_the_sessions_is_refused(
