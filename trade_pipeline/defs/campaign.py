@@ -22,14 +22,13 @@ from trade_pipeline.core.ids import moment_of
 from trade_pipeline.core.market.event import DAY
 from trade_pipeline.core.market.simulator.config import SimulatorConfig
 from trade_pipeline.core.market.source import market_in, open_market
+from trade_pipeline.core.outcome.replay import longest_life
+from trade_pipeline.core.session.config import TradingConfig
 from trade_pipeline.core.session.engine import Progress
 from trade_pipeline.core.store.store import Store
 from trade_pipeline.core.training.registry import read_model
 from trade_pipeline.defs.instance import JobRun, run_job
 from trade_pipeline.defs.resources import no_progress
-
-# A label ends within it, so those of earlier decisions need not be asked for again.
-_LIFE = timedelta(days=2)
 
 
 class CampaignFailed(TradePipelineError):
@@ -109,6 +108,9 @@ class Campaign:
         data = None if plan.data is None else str(plan.data.resolve())
         self._market: dict[str, Any] = {"market": plan.market, "data": data}
         self.sessions: list[str] = []
+        exits = TradingConfig.parse(dict(plan.trading)).strategy.exits
+        # A label ends within it.
+        self._life = timedelta(microseconds=longest_life(exits))
         self._trained: date | None = None
 
     def run(self) -> Iterator[Stage]:
@@ -159,7 +161,7 @@ class Campaign:
         assert run.session_id is not None
         self.sessions.append(run.session_id)
         # Those that had not ended when the step before did have ended now.
-        since = max(self._plan.first, first - _LIFE)
+        since = max(self._plan.first, first - self._life)
         labels = self._made(
             self._run("labelling_job", {"shadow_outcomes": self._market}, days=(since, last))
         )
@@ -182,7 +184,7 @@ class Campaign:
         plan, self._trained = self._plan, day
         start = max(plan.first, day - timedelta(days=plan.learn_days - 1))
         # What has not ended yet is not known yet.
-        known = _midnight(day + timedelta(days=1)) - _LIFE
+        known = _midnight(day + timedelta(days=1)) - self._life
         settings = dict(plan.dataset) | {
             "start": _midnight(start).isoformat(),
             "end": known.isoformat(),
