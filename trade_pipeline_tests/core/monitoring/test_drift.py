@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import f
 
+from trade_pipeline.core.dataset.profile import (
+    bin_count,
+    bins_of,
+    decile_edges,
+    stability_of_counts,
+)
 from trade_pipeline.core.market.event import DAY, Floats
 from trade_pipeline.core.monitoring.config import MonitoringConfig
 from trade_pipeline.core.monitoring.drift import (
@@ -68,6 +75,25 @@ def test_what_wanders_for_weeks_by_itself_hardly_ever_counts_as_drift() -> None:
     assert drifted <= 6
     # By the usual rule most of them would.
     assert fixed_size > 100
+
+
+def test_the_own_noise_is_what_each_stretch_shows_beside_the_rest_of_the_reference() -> None:
+    draw = np.random.default_rng(9)
+    reference = wandering(draw, DAYS, 0.9)
+    (found,) = drift_of(reference, reference[: LONG * 20]).columns
+    edges = decile_edges(reference)
+    day = np.repeat(np.arange(DAYS), 20)
+    own = []
+    for first in range(DAYS - LONG + 1):
+        inside = (day >= first) & (day < first + LONG)
+        counts = [
+            np.bincount(bins_of(part, edges), minlength=bin_count(edges))
+            for part in (reference[~inside], reference[inside])
+        ]
+        chance = 9 * (1 / (~inside).sum() + 1 / inside.sum())
+        own.append(float(stability_of_counts(*counts)) - chance)
+    alone = (DAYS - LONG) / LONG + 1
+    assert found.own == pytest.approx(np.mean(own) * f.ppf(0.995, 1, alone))
 
 
 def test_values_that_turn_unknown_or_leave_a_point_that_most_share_have_drifted() -> None:

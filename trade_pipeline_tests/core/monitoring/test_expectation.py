@@ -50,6 +50,29 @@ def test_a_signal_that_turns_around_is_broken_within_two_weeks() -> None:
     assert "allowed -0.0225" in found.reason
 
 
+def test_a_shortfall_within_the_tolerance_is_no_breach_however_sure_it_is() -> None:
+    values = np.random.default_rng(4).normal(-0.015, 0.002, 60)
+    found = judge_blocks(values, 1.0, CONFIG)
+    assert found.upper[-1] < 0
+    assert found.guardrail.passed
+    assert not judge_blocks(values - 0.01, 1.0, CONFIG).guardrail.passed
+
+
+def test_blocks_that_resemble_their_neighbours_widen_the_sequence() -> None:
+    alone = decisions(120, 50)
+    draw = np.random.default_rng(5)
+    # What days share with the next ones moves what is entered, not all candidates.
+    shared = np.convolve(draw.normal(0, 0.1, 122), np.ones(3) / np.sqrt(3), "valid")
+    together = decisions(120, 50, returns=alone.returns + shared[alone.day] * (alone.stake > 0))
+    narrow, wide = (yardstick(one, CONFIG).variance_ratio for one in (alone, together))
+    assert 1.0 <= narrow < 1.4 < wide
+    found = [
+        judge_blocks(np.random.default_rng(6).normal(0, 0.05, 30), ratio, CONFIG).upper[-1]
+        for ratio in (narrow, wide)
+    ]
+    assert found[0] < found[1]
+
+
 def test_too_few_closed_blocks_or_a_label_that_is_open_judge_nothing() -> None:
     turned = decisions(14, 50, skill=-2.0)
     few = judged(turned, 4).guardrail

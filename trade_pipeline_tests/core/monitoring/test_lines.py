@@ -59,14 +59,17 @@ def test_a_confidence_that_turned_around_is_broken_and_few_labels_judge_nothing(
 
 
 def test_a_small_sample_of_an_honest_model_is_hardly_ever_called_uncalibrated() -> None:
-    honest = decisions(14, 15)
-    broken = sum(
-        not calibration(
-            decisions(14, 15, returns=wins(honest.confidence, seed)), 14 * DAY, CONFIG
-        ).guardrail.passed
+    config = MonitoringConfig(min_labels=100)
+    honest = decisions(8, 15)
+    found = [
+        calibration(
+            decisions(8, 15, returns=wins(honest.confidence, seed)), 8 * DAY, config
+        ).guardrail
         for seed in range(30)
-    )
-    assert broken <= 1
+    ]
+    # The error of absolute distances is too large in so small a sample.
+    assert sum(one.numbers["error"] > config.max_calibration_error for one in found) > 5
+    assert sum(not one.passed for one in found) <= 1
 
 
 def test_calibration_looks_at_the_newest_days() -> None:
@@ -95,6 +98,8 @@ def test_a_model_that_enters_what_it_expects_to_lose_is_broken_before_any_label(
     found = performance_estimate(absurd, 14 * DAY, CONFIG)
     assert not found.passed
     assert "allowed -0.0100" in found.reason
+    falling = decisions(14, 30, predicted=known.predicted - 0.3)
+    assert performance_estimate(falling, 14 * DAY, CONFIG).passed
     nothing = performance_estimate(decisions(14, 30, stake=np.zeros(420)), 14 * DAY, CONFIG)
     assert nothing.passed
     assert "it enters 0 candidates, needs 100" in nothing.reason

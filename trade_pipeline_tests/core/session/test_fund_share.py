@@ -54,9 +54,9 @@ def test_a_running_session_goes_over_to_the_part_at_the_next_decision() -> None:
     first = next(n for n, one in enumerate(whole) if one.stake_usd != turned[n].stake_usd)
     assert len(asked) > 40
     assert first > 0
-    # What is in positions by then counts in full: there may be nothing to stake.
-    assert (turned[first].stake_usd or 0.0) <= (whole[first].stake_usd or 0.0) / 2 + 1e-6
-    assert any(one.stake_usd for one in turned[first + 1 :])
+    # Of some stakes the pool's depth is the bound, with half of the fund as well.
+    later = [one.stake_usd or 0.0 for one in turned[first:]]
+    assert 0.0 < max(later) < 0.6 * max(one.stake_usd or 0.0 for one in whole)
 
 
 def test_a_canary_keeps_its_own_part_whole() -> None:
