@@ -22,7 +22,6 @@ from trade_pipeline.core.ids import moment_of
 from trade_pipeline.core.market.event import DAY
 from trade_pipeline.core.market.simulator.config import SimulatorConfig
 from trade_pipeline.core.market.source import market_in, open_market
-from trade_pipeline.core.outcome.replay import longest_life
 from trade_pipeline.core.session.config import TradingConfig
 from trade_pipeline.core.session.engine import Progress
 from trade_pipeline.core.store.store import Store
@@ -109,8 +108,8 @@ class Campaign:
         self._market: dict[str, Any] = {"market": plan.market, "data": data}
         self.sessions: list[str] = []
         exits = TradingConfig.parse(dict(plan.trading)).strategy.exits
-        # A label ends within it.
-        self._life = timedelta(microseconds=longest_life(exits))
+        # Nearly every trade has ended by then.
+        self._life = timedelta(hours=exits.max_hold_hours + 1)
         self._trained: date | None = None
 
     def run(self) -> Iterator[Stage]:
@@ -160,10 +159,8 @@ class Campaign:
         )
         assert run.session_id is not None
         self.sessions.append(run.session_id)
-        # Those that had not ended when the step before did have ended now.
-        since = max(self._plan.first, first - self._life)
         labels = self._made(
-            self._run("labelling_job", {"shadow_outcomes": self._market}, days=(since, last))
+            self._run("labelling_job", {"shadow_outcomes": self._market}, days=(first, last))
         )
         report = run.materialized["performance_report"]
         who = "the heuristic"
@@ -183,11 +180,11 @@ class Campaign:
     def _learn(self, day: date) -> Iterator[Stage]:
         plan, self._trained = self._plan, day
         start = max(plan.first, day - timedelta(days=plan.learn_days - 1))
-        # What has not ended yet is not known yet.
-        known = _midnight(day + timedelta(days=1)) - self._life
+        known = _midnight(day + timedelta(days=1))
         settings = dict(plan.dataset) | {
             "start": _midnight(start).isoformat(),
-            "end": known.isoformat(),
+            "end": (known - self._life).isoformat(),
+            "known_until": known.isoformat(),
         }
         made = self._run(
             "learning_job",

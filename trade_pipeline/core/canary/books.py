@@ -34,8 +34,8 @@ class ShadowBook:
 
     @property
     def worst(self) -> float:
-        """The worst trade, USD, at most 0."""
-        return float(self.gains.min(initial=0.0))
+        """The worst trade as a share of the fund before it ended, at most 0."""
+        return float((self.gains / self.equity[:-1]).min(initial=0.0))
 
 
 def shadow_book(

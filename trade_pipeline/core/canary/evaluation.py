@@ -144,7 +144,7 @@ def evaluate_canary(
     allowed = terms.missing_share + _MORE_MISSING
     found = [
         drawdown(own.equity, other.equity),
-        worst_loss(own.worst / own.equity[0], other.worst / other.equity[0]),
+        worst_loss(own.worst, other.worst),
         tail_loss(
             paired.returns[ended & (paired.canary_stake > 0)],
             paired.returns[ended & (paired.production_stake > 0)],

@@ -38,6 +38,13 @@ class DatasetConfig(Config):
     )
     start: AwareDatetime | None = Field(None, description="first moment of a decision")
     end: AwareDatetime | None = Field(None, description="decisions are earlier than this")
+    known_until: AwareDatetime | None = Field(
+        None,
+        description="a result that ended later is not known yet; set `end` as much earlier as "
+        "trades last, or what ends quickly is learned from more often",
+        # Unset it is no part of the canonical form: older datasets keep their version.
+        exclude_if=lambda moment: moment is None,
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> DatasetConfig:

@@ -60,7 +60,7 @@ def labelled_decisions(
     Returns:
         The rows with the columns ``target_return`` (fraction), ``profit`` and ``rug`` (bool) and
         ``label_end`` (UTC) added; and how many rows were left out: ``out_of_range``, ``unended``
-        (no result of this kind so far), ``duplicate``, ``not_filled``.
+        (no result of this kind so far, or by ``known_until``), ``duplicate``, ``not_filled``.
 
     Raises:
         BadConfig: a column is missing, a UUID stands twice, kinds or feature sets are mixed, a
@@ -89,6 +89,8 @@ def labelled_decisions(
     _require_one_kind(rows, config)
     rows = _with_labels(rows, config)
     known = rows[["target_return", "label_end", f"{config.label}_reason"]].notna().all(axis=1)
+    if config.known_until is not None:
+        known &= rows["label_end"] <= config.known_until
     keep("unended", known)
     _require_sound_labels(rows)
     keep("duplicate", ~_repeated(rows))

@@ -37,6 +37,7 @@ def test_a_trade_pays_its_label_on_its_stake() -> None:
     second = (STRATEGY.small_fund_usd + 0.3 * first) * STRATEGY.sizing.max_fraction
     assert found.gains == pytest.approx([0.3 * first, -0.1 * second])
     assert found.equity == pytest.approx(1_000 + np.cumsum([0, 0.3 * first, -0.1 * second]))
+    assert found.worst == pytest.approx(-0.1 * STRATEGY.sizing.max_fraction)
 
 
 def test_a_sixth_position_and_a_second_of_one_token_are_not_opened() -> None:

@@ -51,6 +51,14 @@ def test_profit_is_above_zero_and_a_rug_is_the_exit_or_the_loss_of_one() -> None
     assert stricter["rug"].tolist() == [False, False, True, True, True]
 
 
+def test_a_result_that_ended_later_than_what_is_known_is_not_learned_from() -> None:
+    frame = trade_frame(10)
+    known = frame["shadow_end"].sort_values().iloc[6]
+    rows, left_out = labelled_decisions(frame, DatasetConfig(known_until=known))
+    assert (rows["label_end"] <= known).all()
+    assert (len(rows), left_out["unended"]) == (7, 3)
+
+
 @pytest.mark.parametrize("missing", ["shadow_return", "shadow_end", "shadow_reason"])
 def test_a_decision_whose_label_has_not_ended_is_left_out_and_counted(missing: str) -> None:
     frame = trade_frame(10)
