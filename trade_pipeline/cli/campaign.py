@@ -72,8 +72,7 @@ def plan_of(data: Path | None, first: str | None, last: str | None, seed: int) -
         BadConfig: a day that is none, or lies outside of the market.
         BadMarketData: no recording is in the folder.
     """
-    from trade_pipeline.defs.campaign import recorded_plan
-    from trade_pipeline.defs.story import simulated_plan
+    from trade_pipeline.defs.campaign import recorded_plan, simulated_plan
 
     days = [None if text is None else _day(name, text) for name, text in
             (("first", first), ("last", last))]  # fmt: skip

@@ -15,6 +15,7 @@ from typing import Any
 
 import dagster as dg
 
+from trade_pipeline.core.campaign.config import CampaignConfig
 from trade_pipeline.core.canary.deployments import Deployed, deployed
 from trade_pipeline.core.canary.record import Scope
 from trade_pipeline.core.errors import BadConfig, TradePipelineError
@@ -290,6 +291,26 @@ class Campaign:
     def _name(self, version: str) -> str:
         with self._store.database.connect("trade_reader") as connection:
             return read_model(connection, version).short_name
+
+
+def simulated_plan(seed: int) -> CampaignPlan:
+    """The simulated story: a model comes, decides, and falls when the regime changes."""
+    config = CampaignConfig(seed=seed)
+    return CampaignPlan(
+        "simulated",
+        config.start.date(),
+        config.end.date() - timedelta(days=1),
+        learn_days=config.learning_days,
+        step_days=1,
+        retrain_days=config.learning_days,
+        seed=seed,
+        trading=config.trading().model_dump(mode="json"),
+        dataset=config.dataset().model_dump(mode="json"),
+        training=config.training().model_dump(mode="json"),
+        canary=config.canary().model_dump(mode="json"),
+        monitoring=config.monitoring().model_dump(mode="json"),
+        ends_after_rollback=True,
+    )
 
 
 def recorded_plan(

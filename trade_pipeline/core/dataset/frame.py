@@ -28,18 +28,19 @@ RESULTS = (
     "realised_return", "realised_end", "realised_reason",
 )  # fmt: skip
 
-_QUERY = """
+# Each decision's results are looked up by their key: joined as a whole, without statistics of fresh
+# rows, they were compared with every decision.
+_RESULT = """
+        SELECT realized_pnl_percent AS percent, closed_at, termination_reason AS reason,
+               time_in_market_seconds AS held
+        FROM trade.outcomes o WHERE o.uuid = c.uuid AND o.kind = '{kind}'
+        ORDER BY o.revision DESC LIMIT 1
+"""
+_QUERY = f"""
     WITH chosen AS (
         SELECT session_id, market, mode FROM trade.sessions
         WHERE (%(sessions)s::text[] IS NULL OR session_id = ANY(%(sessions)s))
           AND (%(market)s::text IS NULL OR market = %(market)s)
-    ), results AS (
-        SELECT DISTINCT ON (uuid, kind) uuid, kind, realized_pnl_percent AS percent,
-               closed_at, termination_reason AS reason,
-               time_in_market_seconds AS held
-        FROM trade.outcomes
-        WHERE (%(since)s::timestamptz IS NULL OR uuid >= trade.uuid7_floor(%(since)s))
-        ORDER BY uuid, kind, revision DESC
     )
     SELECT c.uuid::text, c.session_id, s.market, s.mode, c.instrument, c.decided_at, c.decision,
            f.content, CASE WHEN f.uuid IS NULL THEN d.content END,
@@ -50,8 +51,8 @@ _QUERY = """
     JOIN trade.candidates c USING (session_id)
     LEFT JOIN trade.feature_rows f ON f.uuid = c.uuid AND f.feature_set = %(feature_set)s
     LEFT JOIN trade.research_docs d ON d.uuid = c.uuid
-    LEFT JOIN results w ON w.uuid = c.uuid AND w.kind = 'shadow'
-    LEFT JOIN results r ON r.uuid = c.uuid AND r.kind = 'realised'
+    LEFT JOIN LATERAL ({_RESULT.format(kind="shadow")}) w ON true
+    LEFT JOIN LATERAL ({_RESULT.format(kind="realised")}) r ON true
     WHERE (%(since)s::timestamptz IS NULL
            OR c.uuid >= trade.uuid7_floor(%(since)s) AND c.decided_at > %(since)s)
     ORDER BY c.decided_at, c.uuid

@@ -140,7 +140,7 @@ def test_facts_and_rules_never_change_when_the_future_does() -> None:
 def test_facts_use_only_what_happened_before(fate: Fate) -> None:
     """Cutting a history off must not change what scans before the cut said."""
     from trade_pipeline.core.market.simulator.pool import PoolHistory
-    from trade_pipeline.core.market.simulator.traits import TokenTraits
+    from trade_pipeline.core.market.simulator.traits import COLUMNS, TokenTraits
 
     market = market_of(fate)
     for token in range(30):
@@ -158,7 +158,7 @@ def test_facts_use_only_what_happened_before(fate: Fate) -> None:
         traits = TokenTraits(market.config, past, market._rng(token, 1))
         moments = np.arange(history.plan.created_at, cut, 5 * HOUR)
         known = market.facts_at(np.full(len(moments), token, np.int32), moments)
-        for name, values in traits.at(moments).items():
+        for name, values in zip(COLUMNS, traits.at(moments), strict=True):
             assert values.tobytes() == known[name].tobytes(), name
 
 

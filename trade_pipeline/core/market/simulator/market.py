@@ -31,7 +31,7 @@ from trade_pipeline.core.market.simulator.pool import (
     PoolHistory,
     play,
 )
-from trade_pipeline.core.market.simulator.traits import TokenTraits
+from trade_pipeline.core.market.simulator.traits import COLUMNS, TokenTraits
 
 GENERATOR_VERSION = 1
 """Part of every content address: a change that changes any event must raise it."""
@@ -112,13 +112,12 @@ class SimulatedMarket:
 
     def facts_at(self, token: npt.NDArray[np.int32], at: Ints) -> dict[str, Floats]:
         """What scanners and social media had told about tokens by some moments."""
-        tokens, owner = np.unique(token, return_inverse=True)
-        columns: dict[str, Floats] = {}
-        for place, number in enumerate(tokens.tolist()):
-            rows = np.flatnonzero(owner == place)
-            for name, values in self._traits_of(number).at(at[rows]).items():
-                columns.setdefault(name, np.full(len(at), np.nan))[rows] = values
-        return columns
+        order = np.argsort(token, kind="stable")
+        found = np.empty((len(COLUMNS), len(token)))
+        for rows in np.split(order, np.flatnonzero(np.diff(token[order])) + 1):
+            if len(rows):
+                found[:, rows] = self._traits_of(int(token[rows[0]])).at(at[rows])
+        return dict(zip(COLUMNS, found, strict=True))
 
     def mentions_at(self, token: npt.NDArray[np.int32], at: Ints) -> dict[str, Floats]:
         """Nobody counts messages here."""

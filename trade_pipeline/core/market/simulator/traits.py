@@ -30,6 +30,19 @@ DANGER = {
 }
 """How much a fate shows in a token's traits, before noise."""
 
+COLUMNS = (
+    "holders", "top_holders_share", "developer_share", "sell_tax", "failed_sell_share",
+    *(SENTIMENT + source for source in SOURCES),
+    "lp_creator_share", "lp_locked_share", "lp_burned_share", "contract_verified", "audited",
+    "mintable", "buy_tax", "market_cap_estimated",
+)  # fmt: skip
+"""What is told of a token, as in `MarketFeed.facts_at`."""
+
+SCANNED = 5 + len(SOURCES)
+"""How many of them, the first, change from scan to scan."""
+
+_ROW = {name: row for row, name in enumerate(COLUMNS)}
+
 SCANS_OF_NOISE = 8
 """Over how many scans the noise of a sentiment is averaged."""
 
@@ -51,36 +64,30 @@ class TokenTraits:
         self._draw_liquidity_owners()
         self._scans = self._scan()
 
-    def at(self, moments: Ints) -> dict[str, Floats]:
-        """What the last scan up to each moment knew, columns as in `MarketFeed.facts_at`.
+    def at(self, moments: Ints) -> Floats:
+        """What the last scan up to each moment knew: a row for each of `COLUMNS`.
 
         Before the token's birth that is nothing.
         """
         age = moments - self._created_at
         row = np.clip(age // self._interval, 0, len(self._scans) - 1)
-        holders, top, developer, sell_tax, failed, *levels = self._scans[row].T
-        bound = np.where(age >= self._locked_from, 1.0, 0.0)
-        locked, burned = self._locked * bound, self._burned * bound
+        bound = age >= self._locked_from
+        locked, burned = np.where(bound, self._locked, 0.0), np.where(bound, self._burned, 0.0)
         lp_known = 1.0 if self._lp_known else np.nan
-        columns = {
-            "holders": holders if self._holders_known else np.full(len(age), np.nan),
-            "top_holders_share": top,
-            "developer_share": developer,
-            "lp_creator_share": np.round(self._owned - locked - burned, 4) * lp_known,
-            "lp_locked_share": locked * lp_known,
-            "lp_burned_share": burned * lp_known,
-            "contract_verified": _since(self._verified, age, self._verified_from),
-            "audited": _since(self._audited, age, self._audited_from),
-            "mintable": np.full(len(age), _known(self._mintable)),
-            "buy_tax": np.full(len(age), _known(self._buy_tax)),
-            "sell_tax": sell_tax,
-            "failed_sell_share": failed,
-            "market_cap_estimated": np.full(
-                len(age), 0.0 if self._history.plan.supply_known else np.nan
-            ),
-            **{SENTIMENT + source: level for source, level in zip(SOURCES, levels, strict=True)},
-        }
-        return {name: np.where(age < 0, np.nan, column) for name, column in columns.items()}
+        found = np.empty((len(COLUMNS), len(age)))
+        found[:SCANNED] = self._scans[row].T
+        if not self._holders_known:
+            found[_ROW["holders"]] = np.nan
+        found[_ROW["lp_creator_share"]] = np.round(self._owned - locked - burned, 4) * lp_known
+        found[_ROW["lp_locked_share"]] = locked * lp_known
+        found[_ROW["lp_burned_share"]] = burned * lp_known
+        found[_ROW["contract_verified"]] = _since(self._verified, age, self._verified_from)
+        found[_ROW["audited"]] = _since(self._audited, age, self._audited_from)
+        found[_ROW["mintable"]] = _known(self._mintable)
+        found[_ROW["buy_tax"]] = _known(self._buy_tax)
+        found[_ROW["market_cap_estimated"]] = 0.0 if self._history.plan.supply_known else np.nan
+        found[:, age < 0] = np.nan
+        return found
 
     def _happens(self, probability: float) -> bool:
         return float(self._rng.random()) < probability
@@ -119,7 +126,7 @@ class TokenTraits:
         self._locked_from = int(rng.exponential(HOUR))
 
     def _scan(self) -> Floats:
-        """One row a scan: holders, shares, tax, failed sells, then a level for each source."""
+        """One row a scan, of the first `SCANNED` of `COLUMNS`."""
         history, plan, rng = self._history, self._history.plan, self._rng
         age: Ints = np.arange(plan.life // self._interval + 1) * self._interval
         seen = np.searchsorted(history.time, self._created_at + age, "right") - 1
