@@ -18,6 +18,7 @@ import dagster as dg
 from trade_pipeline.core.campaign.config import CampaignConfig
 from trade_pipeline.core.canary.deployments import Deployed, deployed
 from trade_pipeline.core.canary.record import Scope
+from trade_pipeline.core.config import Config
 from trade_pipeline.core.errors import BadConfig, TradePipelineError
 from trade_pipeline.core.ids import moment_of
 from trade_pipeline.core.market.event import DAY
@@ -304,13 +305,18 @@ def simulated_plan(seed: int) -> CampaignPlan:
         step_days=1,
         retrain_days=config.learning_days,
         seed=seed,
-        trading=config.trading().model_dump(mode="json"),
-        dataset=config.dataset().model_dump(mode="json"),
-        training=config.training().model_dump(mode="json"),
-        canary=config.canary().model_dump(mode="json"),
-        monitoring=config.monitoring().model_dump(mode="json"),
+        trading=_differing(config.trading()),
+        dataset=_differing(config.dataset()),
+        training=_differing(config.training()),
+        canary=_differing(config.canary()),
+        monitoring=_differing(config.monitoring()),
         ends_after_rollback=True,
     )
+
+
+def _differing(config: Config) -> dict[str, Any]:
+    """What differs from the defaults, as a launchpad takes it."""
+    return config.model_dump(mode="json", exclude_defaults=True)
 
 
 def recorded_plan(
