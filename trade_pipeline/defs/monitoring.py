@@ -62,10 +62,11 @@ def monitoring_report(
     context: dg.AssetExecutionContext, config: MonitoringRunConfig, store: TradeStore
 ) -> dg.MaterializeResult[Any]:
     """A look at the production model, stored; a breach takes it back at once."""
-    from trade_pipeline.core.canary.deployments import productions
+    from trade_pipeline.core.canary.deployments import history, productions
     from trade_pipeline.core.errors import BadConfig
     from trade_pipeline.core.monitoring.production import clock_of, monitor_production
     from trade_pipeline.core.monitoring.reports import is_acted_on
+    from trade_pipeline.core.report.canary_pictures import history_png
     from trade_pipeline.core.report.monitoring_pictures import (
         drift_png,
         expectation_png,
@@ -88,6 +89,7 @@ def monitoring_report(
         )  # fmt: skip
         with opened.database.connect("trade_reader") as connection:
             rolled_back = is_acted_on(connection, report)
+            events = history(connection, scope)
     lines = [{name: one[name] for name in ("name", "passed", "reason")} for one in report.lines]
     return dg.MaterializeResult(
         data_version=dg.DataVersion(report.report_id),
@@ -102,6 +104,7 @@ def monitoring_report(
             "drift_picture": picture("drift", drift_png(report.drift)),
             "expectation": picture("expectation", expectation_png(report.sequence)),
             "calibration": picture("calibration", production_calibration_png(report.calibration)),
+            "timeline": picture("deployments", history_png(events)),
         },
     )
 

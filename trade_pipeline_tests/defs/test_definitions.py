@@ -82,7 +82,7 @@ def test_the_assets_follow_the_flow_in_groups_with_owners_and_kinds() -> None:
         "model_evaluation": ("model", ["candidate_model"], owners),
         "eligible_model": ("model", ["model_evaluation"], owners),
         "canary_deployment": ("canary", ["eligible_model"], owners),
-        "canary_evaluation": ("canary", ["canary_deployment"], owners),
+        "canary_evaluation": ("canary", ["canary_deployment", "shadow_outcomes"], owners),
         "production_model": ("canary", ["canary_evaluation"], owners),
         "monitoring_report": (
             "promotion",

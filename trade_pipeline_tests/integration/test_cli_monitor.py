@@ -30,10 +30,12 @@ def test_a_broken_model_ends_the_command_with_1_and_goes_only_when_told_to(
     told = run("models", "monitor", "--market", MARKET, "--json")
     assert told.code == 1
     assert (told.facts["broken"], told.facts["rolled_back"]) == (True, False)
+    reasons = {line["name"]: line["reason"] for line in told.facts["lines"]}
+    assert "per unit stake against what it expected" in reasons["expectation"]
     assert on_duty(strong_store).production is not None
     acted = run("models", "monitor", "--market", MARKET, "--act")
     assert acted.code == 1
     assert "taken back" in acted.out
-    assert "per unit stake against what it expected" in acted.out
+    assert "expectation" in acted.out
     assert on_duty(strong_store).production is None
     assert "the heuristic with 50% of the fund" in run("models", "history").out

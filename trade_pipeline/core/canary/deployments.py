@@ -61,6 +61,12 @@ class Event:
     content_hash: str
     deployment: Deployment
 
+    @property
+    def market_time(self) -> datetime:
+        """When it was on the market; the clock's time where nothing had been decided before."""
+        told = self.deployment.evidence.get("starts_at")
+        return self.deployment.deployed_at if told is None else datetime.fromisoformat(told)
+
 
 def deployed(connection: psycopg.Connection, scope: Scope) -> Deployed:
     """What decides in a scope now."""
@@ -392,10 +398,9 @@ def _append(
     **more: Any,
 ) -> Active:
     known = dict(evidence or {})
-    if stage == "production":
-        # Market time; what was decided before tells nothing of this deployment.
-        newest = newest_decision(connection, scope)
-        known["starts_at"] = None if newest is None else newest.isoformat()
+    # Market time; what was decided before tells nothing of this deployment.
+    newest = newest_decision(connection, scope)
+    known["starts_at"] = None if newest is None else newest.isoformat()
     record = Deployment(
         model, scope.market, scope.venue, scope.account, stage, slot, datetime.now(UTC), by,
         reason, evidence=known, **more,

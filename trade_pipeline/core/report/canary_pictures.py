@@ -54,21 +54,21 @@ def books_png(books: Mapping[str, Sequence[float]]) -> bytes:
 
 
 def history_png(events: Sequence[Event]) -> bytes:
-    """What decided when: a line a model, thick in production and thin as a canary."""
+    """What decided when, in market time: a line a model, thick in production, thin as a canary."""
 
     def draw(axes: Any) -> None:
         names = list(dict.fromkeys(event.short_name for event in events))
-        ends = [event.deployment.deployed_at for event in events[1:]] + [None]
-        last = events[-1].deployment.deployed_at
+        ends = [event.market_time for event in events[1:]] + [None]
+        last = events[-1].market_time
         for event, end in zip(events, ends, strict=True):
             one = event.deployment
             row = names.index(event.short_name)
             if one.stage == "retired":
-                axes.plot([one.deployed_at], [row], "x", color=LOST)
+                axes.plot([event.market_time], [row], "x", color=LOST)
                 continue
             width = 8 if one.stage == "production" else 2
-            axes.plot([one.deployed_at, end or last], [row, row], color=INK, linewidth=width)
-            axes.plot([one.deployed_at], [row], "o", color=WON, markersize=5)
+            axes.plot([event.market_time, end or last], [row, row], color=INK, linewidth=width)
+            axes.plot([event.market_time], [row], "o", color=WON, markersize=5)
         axes.set_yticks(range(len(names)), names)
         axes.margins(y=0.4)
         axes.tick_params(axis="x", rotation=20)

@@ -92,7 +92,7 @@ def test_a_model_whose_signal_holds_stays_and_the_same_look_is_stored_once(
     report = monitor_production(store, SCOPE)
     assert failed(report) == set()
     assert not any("not judged" in one["reason"] for one in report.lines)
-    assert {"confidence", "expected_return", "volatility_24h"} <= {
+    assert {"confidence", "expected_return", "volatility_72h"} <= {
         one["name"] for one in report.drift
     }
     assert len(report.sequence["means"]) >= 14
