@@ -123,7 +123,7 @@ def test_the_history_tells_who_when_why_and_on_what_each_deployment_rests(
     )
     promote(writer, SCOPE, ready.a, by="sensor", reason="earned", look=look(begun))
     first, second = history(writer, SCOPE)
-    assert first.deployment.evidence == {"power": 0.9}
+    assert first.deployment.evidence == {"power": 0.9, "starts_at": None}
     assert (first.deployment.deployed_by, first.deployment.override) == ("ann", "o")
     assert (second.short_name[:7], second.deployment.reason) == ("model1-", "earned")
     assert second.deployment.evidence == {"mean": 0.02, "blocks": 9, "starts_at": None}
