@@ -144,14 +144,11 @@ def _fact(seen: Sequence[TokenObservation], name: str, sources: dict[str, str]) 
     ]
     if not known:
         return None
-    # Both keep the first of equal ones.
-    value, provider = RISKIER.get(name, _foremost)(known, key=lambda pair: pair[0])
+    riskier = RISKIER.get(name)
+    # Both max and min keep the first of equal ones.
+    value, provider = known[0] if riskier is None else riskier(known, key=lambda pair: pair[0])
     sources[name] = provider
     return value
-
-
-def _foremost(known: Sequence[Any], key: object) -> Any:
-    return known[0]
 
 
 def _disagreements(seen: Sequence[TokenObservation]) -> list[Disagreement]:
