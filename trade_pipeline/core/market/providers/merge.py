@@ -37,10 +37,9 @@ RELATIVE = {
 }
 ABSOLUTE = {"buy_tax": 0.02, "sell_tax": 0.02}
 SHARE_APART = 0.1
-# What belongs to a pool is compared with what belongs to the same one.
-_OF_A_POOL = ("liquidity_usd", "volume_24h_usd")
 _MONEY = ("price_usd", "liquidity_usd", "volume_24h_usd")
-_MADE_UP_OF_OTHERS = ("market_cap_estimated",)
+# It goes with the cap that is taken.
+_OF_THE_CAP = "market_cap_estimated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +92,15 @@ def merge(seen: Sequence[TokenObservation], failures: Mapping[str, str]) -> Live
     money = {name: _first(market, name, sources) for name in _MONEY}
     caps = sorted(_ordered(seen, CAP_ORDER), key=lambda one: bool(one.facts.market_cap_estimated))
     cap = _first(caps, "market_cap_usd", sources)
-    facts = {name: _fact(seen, name, sources) for name in FACT_NAMES}
+    facts = {name: _fact(seen, name, sources) for name in FACT_NAMES if name != _OF_THE_CAP}
     if (whose := sources.get("market_cap_usd")) is not None:
-        facts["market_cap_estimated"] = next(
+        facts[_OF_THE_CAP] = next(
             one.facts.market_cap_estimated for one in caps if one.provider == whose
         )
+    contract = _first(market, "contract")
     return LiveToken(
         chain=_first(market, "chain"),
-        contract=_first(market, "contract"),
+        contract=None if contract is None else canonical_contract(contract),
         symbol=_first(market, "symbol"),
         pool=_first(market, "pool"),
         observed_at=max(one.observed_at for one in seen),
@@ -154,16 +154,22 @@ def _fact(seen: Sequence[TokenObservation], name: str, sources: dict[str, str]) 
 def _disagreements(seen: Sequence[TokenObservation]) -> list[Disagreement]:
     found = []
     for name in (*_MONEY, "market_cap_usd", *FACT_NAMES):
-        if name in _MADE_UP_OF_OTHERS:
+        if name == _OF_THE_CAP:
             continue
         groups: dict[str, dict[str, Any]] = {}
         for one in seen:
             value = getattr(one.facts if name in FACT_NAMES else one, name)
             if value is not None:
-                pool = canonical_contract(one.pool or "") if name in _OF_A_POOL else ""
-                groups.setdefault(pool, {})[one.provider] = value
+                groups.setdefault(_kind(name, one), {})[one.provider] = value
         found += [Disagreement(name, group) for group in groups.values() if _apart(name, group)]
     return found
+
+
+def _kind(name: str, one: TokenObservation) -> str:
+    """Like is compared with like: within one pool, or by one kind of supply."""
+    if name in ("liquidity_usd", "volume_24h_usd"):
+        return canonical_contract(one.pool or "")
+    return str(one.facts.market_cap_estimated) if name == "market_cap_usd" else ""
 
 
 def _apart(name: str, values: Mapping[str, Any]) -> bool:

@@ -156,11 +156,12 @@ class UnifiedMarketProvider:
             NoProviderAnswered: nobody told anything.
         """
         _require_chain(chain)
+        address = canonical_contract(contract)
         seen, failures = await self._ask(
-            {p.provider: partial(p.token, chain, contract) for p in self._providers}
+            {p.provider: partial(p.token, chain, address) for p in self._providers}
         )
         if not seen:
-            raise NoProviderAnswered(f"{chain} {contract}", failures)
+            raise NoProviderAnswered(f"{chain} {address}", failures)
         token = merge(seen, failures)
         await self._keep([token])
         return token

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-TOKEN = "0x" + "Ab" * 20
+TOKEN = "0x" + "ab" * 20
+# As some providers write it, with its checksum in the letters' case.
+CHECKSUMMED = "0x" + "Ab" * 20
 POOL = "0x" + "cd" * 20
 OTHER_POOL = "0x" + "ef" * 20
 CREATOR = "0x" + "12" * 20
 MINT = "So1anaMintSo1anaMintSo1anaMintSo1anaMint1234"
 
 
-def dexscreener(price: str = "0.02", contract: str = TOKEN) -> list[dict[str, Any]]:
+def dexscreener(price: str = "0.02", contract: str = CHECKSUMMED) -> list[dict[str, Any]]:
     def pair(address: str, usd: float, price: str) -> dict[str, Any]:
         return {
             "chainId": "ethereum",
@@ -28,7 +30,7 @@ def dexscreener(price: str = "0.02", contract: str = TOKEN) -> list[dict[str, An
 
 
 def geckoterminal(
-    price: str = "0.0201", contract: str = TOKEN.lower(), cap: str | None = "2000000"
+    price: str = "0.0201", contract: str = TOKEN, cap: str | None = "2000000"
 ) -> dict[str, Any]:
     return {
         "data": [
@@ -100,7 +102,7 @@ def coinmarketcap_coin(cap: float = 0, reported: float | None = 2_500_000) -> di
         "id": 77,
         "slug": "made",
         "symbol": "MADE",
-        "platform": {"slug": "ethereum", "token_address": TOKEN},
+        "platform": {"slug": "ethereum", "token_address": CHECKSUMMED},
         "quote": {"USD": {"price": 0.02, "volume_24h": 390_000, "market_cap": cap}},
         "self_reported_market_cap": reported,
     }
@@ -133,7 +135,7 @@ def goplus(**changed: Any) -> dict[str, Any]:
         "is_open_source": "1",
         "token_symbol": "MADE",
     }
-    return {"code": 1, "message": "OK", "result": {TOKEN.lower(): {**said, **changed}}}
+    return {"code": 1, "message": "OK", "result": {TOKEN: {**said, **changed}}}
 
 
 def honeypot_is(honeypot: bool = False, simulated: bool = True) -> dict[str, Any]:
