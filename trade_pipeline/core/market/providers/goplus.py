@@ -143,11 +143,8 @@ class GoPlus:
         network = provider_chain(self.provider, CHAIN_NAMES, chain)
         key = canonical_contract(contract)
         path = "/solana/token_security" if network == "solana" else f"/token_security/{network}"
-        answer = await self.client.get(path, {"contract_addresses": key})
+        answer = await self.client.get(path, {"contract_addresses": key}, check=_require_not_busy)
         envelope = answer.read(_Envelope)
-        if envelope.code == _TOO_MANY_REQUESTS:
-            # It says so with HTTP 200.
-            raise ProviderUnavailable(self.provider, "too many requests (code 4029)")
         if key not in (envelope.result or {}):
             raise TokenNotListed(
                 self.provider, f"contract={contract!r}: nothing known (code {envelope.code})"
@@ -205,6 +202,12 @@ class GoPlus:
             ),
             warnings=frozenset({"freezable"} if said.freezable.status else ()),
         )
+
+
+def _require_not_busy(answer: Answer) -> None:
+    """It says with HTTP 200 that there were too many requests."""
+    if answer.read(_Envelope).code == _TOO_MANY_REQUESTS:
+        raise ProviderUnavailable(answer.provider, "too many requests (code 4029)")
 
 
 def _top_share(holders: list[_Holder] | None, pools: set[str]) -> float | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -107,20 +107,43 @@ class ProviderClient:
     async def __aexit__(self, *_: object) -> None:
         await self._http.aclose()
 
-    async def get(self, path: str, params: Mapping[str, str | int] | None = None) -> Answer:
-        """Ask, unless a young enough answer is there."""
+    async def get(
+        self,
+        path: str,
+        params: Mapping[str, str | int] | None = None,
+        check: Callable[[Answer], None] | None = None,
+    ) -> Answer:
+        """Ask, unless a young enough answer is there; ``check`` as in `request`."""
         key = path, tuple(sorted((params or {}).items()))
         if (cached := self._cache.get(key)) is not None:
             return cached
-        answer = await self.request("GET", path, params=params)
+        answer = await self.request("GET", path, params=params, check=check)
         self._cache[key] = answer
         return answer
 
     async def request(
-        self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **given: Any
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        check: Callable[[Answer], None] | None = None,
+        **given: Any,
     ) -> Answer:
-        """Send a request as often as it takes; the arguments are those of httpx."""
-        return await self._guard.run(lambda: self._attempt(method, path, headers or {}, given))
+        """Send a request as often as it takes; the arguments are those of httpx.
+
+        Args:
+            check: raises for an answer that tells of a failure with HTTP 200; a
+                `ProviderUnavailable` is tried again.
+        """
+
+        async def attempt() -> Answer:
+            answer = await self._attempt(method, path, headers or {}, given)
+            if check is not None:
+                check(answer)
+            return answer
+
+        return await self._guard.run(attempt)
 
     async def _attempt(
         self, method: str, path: str, headers: Mapping[str, str], given: Mapping[str, Any]

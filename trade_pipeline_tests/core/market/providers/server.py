@@ -61,6 +61,8 @@ class LocalServer:
 def local_server() -> Iterator[LocalServer]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Headers and body in one packet: else each answer waits 40 ms for an acknowledgement.
+        wbufsize = -1
 
         def handle_any(self) -> None:
             parts = urlsplit(self.path)
