@@ -61,6 +61,12 @@ def family_names() -> frozenset[str]:
 
 
 @cache
+def all_names() -> frozenset[str]:
+    """First and last names."""
+    return given_names() | family_names()
+
+
+@cache
 def common_words() -> frozenset[str]:
     """Words that, alone, are no name: of several languages' texts, of sentiment, of the trade."""
     from trade_pipeline.core.research.social.scoring import _analyzer

@@ -9,7 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from trade_pipeline.core.research.social.names import common_words, family_names, given_names
+from trade_pipeline.core.research.social.names import (
+    all_names,
+    common_words,
+    family_names,
+    given_names,
+)
 
 # Whose ways of writing a number without its country's code are known.
 _REGIONS = ("US", "GB", "DE", "FR", "ES", "IT", "IN", "RU", "BR", "NG", "TR", "NL")
@@ -54,13 +59,14 @@ _STREETS = (
     r"terrace|way|close|crescent|parkway|pkwy|highway|hwy)"
 )
 _PART = r"[^\W\d_][\w'.-]*"
+_TOWN = r"[^\W\d_]+(?:['.-][^\W\d_]+)*"
 _PLACE = (
     rf"(?:,?\s+(?:apt|apartment|flat|unit|suite|#)\.?\s*\w+)?(?:,\s*{_PART}(?:\s{_PART}){{0,2}})*"
 )
 _ADDRESS = re.compile(
     # 12 Baker Street, Flat 2, London NW1 6XE
     rf"\b\d{{1,5}}[a-z]?\s+(?:{_PART}\s+){{1,3}}{_STREETS}\b\.?{_PLACE}"
-    r"(?:,?\s+[A-Z]{1,2}\d[\dA-Z]?\s*\d[A-Z]{2}|,?\s+[A-Z]{2}\s+\d{5}(?:-\d{4})?|,?\s+\d{5})?"
+    r"(?:,?\s+[A-Z]{1,2}\d[\dA-Z]?\s+\d[A-Z]{2}|,?\s+[A-Z]{2}\s+\d{5}(?:-\d{4})?|,?\s+\d{5})?"
     # Musterstraße 5, 12345 Berlin
     r"|\b[^\W\d_][\w-]*(?:\s[^\W\d_][\w-]*)?[\s-]?(?:stra(?:ß|ss)e|str\.|weg|gasse|allee|platz|ufer|damm)"
     rf"\s*\d{{1,4}}\s?[a-z]?\b(?:,?\s*(?:D-)?\d{{4,5}}\s+{_PART})?"
@@ -82,11 +88,15 @@ _INTRODUCED = re.compile(
     r"|meu nome é|me chamo|меня зовут|я)\b)"
     r"[.,:]?\s+(?P<who>[^\W\d_a-zа-яё][\w'’-]*(?:\s+[^\W\d_a-zа-яё][\w'’-]*){0,3})"
 )
+# What may hold a phone number.
+_DIGITS = re.compile(r"(?<![\d.,-])(?!\d{4}-\d{2}-\d{2}\b)[+(]*\d[\d\s()./-]{5,}\d")
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _IDEOGRAPHS = re.compile(r"[\u3400-\u9fff\uac00-\ud7af]{2,}")
-# Between two parts of one name.
-_BETWEEN = re.compile(r"\s+(?:(?:de|da|do|dos|del|della|di|van|von|der|den|bin|ibn|al|el|la|le|ter)"
-                      r"\s+){0,2}|\s+[A-Z]\.\s+")  # fmt: skip
+# What stands between two parts of one name.
+_PARTICLES = frozenset(
+    ("de", "da", "do", "dos", "del", "della", "di", "van", "von", "der", "den", "bin", "ibn", "ter")
+)
+_BETWEEN = re.compile(rf"\s+(?:(?:{'|'.join(sorted(_PARTICLES))})\s+){{0,2}}|\s+[A-Z]\.\s+")
 
 
 class Scrubber:
@@ -121,7 +131,11 @@ class Scrubber:
     def _people(self, text: str) -> list[tuple[int, int]]:
         found = [found.span("who") for found in _INTRODUCED.finditer(text)
                  if not self._is_word(found["who"])]  # fmt: skip
-        words = [w for w in _WORD.finditer(text) if text[w.start() - 1 : w.start()] != "["]
+        words = [
+            word
+            for word in _WORD.finditer(text)
+            if text[word.start() - 1 : word.start()] != "[" and word[0] not in _PARTICLES
+        ]
         index = 0
         while index < len(words):
             run = _run(text, words, index)
@@ -147,7 +161,7 @@ class Scrubber:
             return False
         first, rest = low[0], low[1:]
         parts = {piece for word in low for piece in re.split("['’-]", word)}
-        named = parts & (given_names() | family_names())
+        named = parts & all_names()
         if rest:
             # Two in a row: one of them is on the lists and one of them is no common word.
             return bool(named) and any(word not in common_words() for word in low)
@@ -163,7 +177,6 @@ class Scrubber:
 def _run(text: str, words: list[re.Match[str]], index: int) -> list[re.Match[str]]:
     """The words from one on that could be one name: all with capitals, or a pair without."""
     run = [words[index]]
-    lists = given_names() | family_names()
     for word in words[index + 1 : index + 4]:
         between = text[run[-1].end() : word.start()]
         if not _BETWEEN.fullmatch(between):
@@ -173,8 +186,9 @@ def _run(text: str, words: list[re.Match[str]], index: int) -> list[re.Match[str
         small = (
             len(run) == 1
             and not titled
-            and one.lower() in given_names() - common_words()
-            and two.lower() in lists - common_words()
+            and one.lower() in given_names()
+            and two.lower() in all_names()
+            and not {one.lower(), two.lower()} & common_words()
         )
         if not titled and not small:
             break
@@ -201,13 +215,13 @@ def _phones(text: str) -> list[tuple[int, int]]:
     import phonenumbers
     from phonenumbers import Leniency, PhoneNumberMatcher
 
-    if sum(c.isdigit() for c in text) < 7:
-        return []
     found = []
-    for region in (None, *_REGIONS):
-        leniency = Leniency.POSSIBLE if region is None else Leniency.VALID
-        matcher = PhoneNumberMatcher(text, region or phonenumbers.UNKNOWN_REGION, leniency)
-        found += [(match.start, match.end) for match in matcher]
+    for digits in _DIGITS.finditer(text):
+        for region in (None, *_REGIONS):
+            leniency = Leniency.POSSIBLE if region is None else Leniency.VALID
+            matcher = PhoneNumberMatcher(digits[0], region or phonenumbers.UNKNOWN_REGION, leniency)
+            begin = digits.start()
+            found += [(begin + match.start, begin + match.end) for match in matcher]
     return found
 
 
