@@ -61,7 +61,8 @@ _STREETS = (
 _PART = r"[^\W\d_][\w'.-]*"
 _TOWN = r"[^\W\d_]+(?:['.-][^\W\d_]+)*"
 _PLACE = (
-    rf"(?:,?\s+(?:apt|apartment|flat|unit|suite|#)\.?\s*\w+)?(?:,\s*{_PART}(?:\s{_PART}){{0,2}})*"
+    r"(?:,?\s+(?:apt|apartment|flat|unit|suite|#)\.?\s*\w+)?"
+    rf"(?:,\s*{_TOWN}\b(?:\s{_TOWN}\b){{0,2}})*"
 )
 _ADDRESS = re.compile(
     # 12 Baker Street, Flat 2, London NW1 6XE

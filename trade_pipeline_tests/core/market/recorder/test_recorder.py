@@ -7,7 +7,6 @@ import hashlib
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -15,18 +14,13 @@ from pydantic import SecretStr
 
 from trade_pipeline.core.clock import MarketClock
 from trade_pipeline.core.errors import BadConfig, BadMarketData
-from trade_pipeline.core.ids import micros, moment_of
+from trade_pipeline.core.ids import micros
 from trade_pipeline.core.market.providers.errors import ProviderError, ProviderUnavailable
 from trade_pipeline.core.market.providers.guard import ClientConfig
 from trade_pipeline.core.market.recorder.contracts import SYNC
 from trade_pipeline.core.market.recorder.node import EthereumNode, RangeRefused
 from trade_pipeline.core.market.recorder.uniswap_v2 import Recording, UniswapV2Recorder
 from trade_pipeline.core.market.uniswap_v2 import UniswapV2Tape
-from trade_pipeline.core.session.backtest import run_backtest
-from trade_pipeline.core.session.config import TradingConfig
-from trade_pipeline.core.store.artifacts import ArtifactStore
-from trade_pipeline.core.store.database import Database
-from trade_pipeline_tests.core.market.providers.conftest import server_of_answers  # noqa: F401
 from trade_pipeline_tests.core.market.providers.server import LocalServer, Reply, Request
 from trade_pipeline_tests.core.market.recorder.chain import (
     SECONDS,
@@ -50,7 +44,7 @@ def node() -> Node:
 
 
 @pytest.fixture
-def url(server_of_answers: LocalServer, node: Node) -> str:  # noqa: F811
+def url(server_of_answers: LocalServer, node: Node) -> str:
     path = f"/{CANARY}"
     server_of_answers.routes[path] = node.serve
     return server_of_answers.url + path
@@ -183,7 +177,7 @@ def test_what_was_read_of_a_chain_that_is_no_more_is_read_again(
 
 
 def test_a_reorganisation_between_logs_and_headers_is_noticed(
-    server_of_answers: LocalServer,  # noqa: F811
+    server_of_answers: LocalServer,
     node: Node,
     url: str,
     tmp_path: Path,
@@ -284,7 +278,7 @@ def test_a_range_without_pools_is_an_error(url: str, tmp_path: Path) -> None:
     [Reply([]), Reply([{"id": 0}]), Reply(b"<html>"), Reply([{"id": 0, "result": "no"}])],
 )
 def test_a_node_that_answers_nonsense_is_refused(
-    server_of_answers: LocalServer,  # noqa: F811
+    server_of_answers: LocalServer,
     url: str,
     tmp_path: Path,
     reply: Reply,
@@ -292,47 +286,3 @@ def test_a_node_that_answers_nonsense_is_refused(
     server_of_answers.routes[f"/{CANARY}"] = reply
     with pytest.raises(ProviderError):
         record(url, tmp_path)
-
-
-def trading_chain() -> Node:
-    """Two days of one pool that the strategy may trade."""
-    node = Node(head=16_000)
-    node.tokens = {address(1): ("ONE", 18, 10**6 * 10**18)}
-    for block in range(900, 16_000, 250):
-        node.price(block, 2_000)
-    node.create(2_000, address(0xA1), address(1))
-    weth, tokens = 100.0, 500_000.0
-    node.sync(2_000, address(0xA1), int(weth * 1e18), int(tokens * 1e18))
-    for number, block in enumerate(range(2_010, 15_900, 20)):
-        k = weth * tokens
-        weth += 3.0 if number % 5 else -11.0
-        tokens = k / weth
-        node.sync(block, address(0xA1), int(weth * 1e18), int(tokens * 1e18))
-    return node
-
-
-def test_a_backtest_runs_on_what_was_recorded(
-    server_of_answers: LocalServer,  # noqa: F811
-    tmp_path: Path,
-    database: Database,
-    artifacts: ArtifactStore,
-) -> None:
-    server_of_answers.routes["/"] = trading_chain().serve
-    record(server_of_answers.url, tmp_path, 2_000, 15_900)
-    config: dict[str, Any] = {"strategy": {"signal": {"min_confidence": 0.0}}}
-    done = run_backtest(
-        database,
-        artifacts,
-        UniswapV2Tape(tmp_path),
-        start=moment_of(at(2_000)),
-        end=moment_of(at(15_900)),
-        seed=1,
-        config=TradingConfig.parse(config),
-    )
-    with database.connect("trade_reader") as connection:
-        row = connection.execute(
-            "SELECT count(*) FROM trade.candidates WHERE chain_id = %s",
-            (done.session.session_id,),
-        ).fetchone()
-    assert row is not None
-    assert row[0] > 0
