@@ -41,8 +41,8 @@ class CircuitBreaker:
     def failed(self, retry_after: float | None = None) -> None:
         """One more failure; ``retry_after``: seconds for which the provider asked to be left."""
         self._failures += 1
-        tried_again, self._trying = self._trying, False
-        enough = tried_again or self._failures >= self._failures_to_open
+        self._trying = False
+        enough = self._failures >= self._failures_to_open
         seconds = max(self._open_seconds if enough else 0.0, retry_after or 0.0)
         if seconds > 0:
             self._open_until = self._clock.micros() + round(seconds * 1e6)

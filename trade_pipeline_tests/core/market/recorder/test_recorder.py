@@ -159,12 +159,16 @@ def test_a_recording_can_be_continued_to_a_later_block(url: str, tmp_path: Path)
     assert digest(tmp_path / "grown") == digest(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("fork", [900, 2_500, 3_950])
+@pytest.mark.parametrize(
+    ("fork", "until"),
+    [(900, 4_000), (2_500, 4_000), (3_950, 4_000), (3_950, 4_600)],
+    ids=["before all", "in the middle", "in the last part", "of a whole recording"],
+)
 def test_what_was_read_of_a_chain_that_is_no_more_is_read_again(
-    url: str, node: Node, tmp_path: Path, fork: int
+    url: str, node: Node, tmp_path: Path, fork: int, until: int
 ) -> None:
     node.most_blocks = 400
-    record(url, tmp_path / "forked", last=4_000)
+    record(url, tmp_path / "forked", last=until)
     node.fork = fork
     node.logs = [
         log
