@@ -20,6 +20,14 @@ class Settings(BaseSettings):
         cache_memory_mb: MiB that the embedded Valkey may hold.
         artifacts_url: a folder or any fsspec URL (``s3://...``); unset: ``home/artifacts``.
         ui_port: where the Dagster UI listens, on 127.0.0.1 only.
+        coingecko_api_key, coinmarketcap_api_key: of the market providers; the others need none.
+        coingecko_pro: whether CoinGecko's key is of a plan that is paid.
+        exchange: ccxt's id of an exchange, such as ``binance``.
+        rpc_url: an Ethereum node for recording tapes; it may hold a key.
+        x_bearer_token, reddit_client_id, reddit_client_secret: for sentiment from X and Reddit.
+        telegram_channels: public channels whose posts are counted, separated by commas.
+        social_feed_url: a feed of texts as JSON; it may hold a key.
+        social_excerpts: how many scrubbed texts a reading may keep.
     """
 
     model_config = SettingsConfigDict(
@@ -34,3 +42,14 @@ class Settings(BaseSettings):
     cache_memory_mb: int = Field(default=256, ge=16)
     artifacts_url: str | None = None
     ui_port: int = 3000
+    coingecko_api_key: SecretStr | None = None
+    coingecko_pro: bool = False
+    coinmarketcap_api_key: SecretStr | None = None
+    exchange: str | None = None
+    rpc_url: SecretStr | None = None
+    x_bearer_token: SecretStr | None = None
+    reddit_client_id: SecretStr | None = None
+    reddit_client_secret: SecretStr | None = None
+    telegram_channels: str = ""
+    social_feed_url: SecretStr | None = None
+    social_excerpts: int = Field(default=0, ge=0)

@@ -6,7 +6,16 @@ import sys
 
 import typer
 
-from trade_pipeline.cli import campaign, database, datasets, deployments, features, market, trading
+from trade_pipeline.cli import (
+    campaign,
+    database,
+    datasets,
+    deployments,
+    features,
+    ingest,
+    market,
+    trading,
+)
 from trade_pipeline.cli.console import err
 from trade_pipeline.core.errors import TradePipelineError
 
@@ -16,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(database.app, name="db")
+app.add_typer(ingest.app, name="ingest")
 app.add_typer(market.app, name="market")
 app.add_typer(features.app, name="features")
 app.add_typer(datasets.app, name="datasets")

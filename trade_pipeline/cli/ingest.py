@@ -1,0 +1,60 @@
+"""Commands that record markets."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import SecretStr
+
+from trade_pipeline.cli.console import print_json, print_table, rows_progress
+from trade_pipeline.cli.inputs import Json, read_settings
+from trade_pipeline.core.errors import BadConfig
+
+app = typer.Typer(help="Record markets into tapes.", no_args_is_help=True)
+
+
+@app.callback()
+def ingest() -> None:
+    """Record markets into tapes."""
+
+
+@app.command("uniswap-v2")
+def uniswap_v2(
+    from_block: Annotated[int, typer.Option(help="First block of the pools that are recorded.")],
+    to_block: Annotated[int, typer.Option(help="Last block; it must be final.")],
+    out: Annotated[Path, typer.Option(help="Folder of the tape.")],
+    rpc: Annotated[
+        str | None, typer.Option(help="The node's URL; unset: TRADE_PIPELINE_RPC_URL.")
+    ] = None,
+    eth_usd: Annotated[
+        Path | None, typer.Option(help="ETH prices (Parquet) instead of the WETH/USDC pool's.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Record the WETH pools that are created in a range of blocks.
+
+    Run it again after it was stopped: it goes on where it stood.
+    """
+    from trade_pipeline.core.clock import SystemClock
+    from trade_pipeline.core.market.recorder.node import EthereumNode
+    from trade_pipeline.core.market.recorder.uniswap_v2 import Recording, UniswapV2Recorder
+
+    url = SecretStr(rpc) if rpc is not None else read_settings().rpc_url
+    if url is None:
+        raise BadConfig("rpc=None: give --rpc or set TRADE_PIPELINE_RPC_URL")
+
+    async def record() -> Recording:
+        async with EthereumNode(url, SystemClock()) as node:
+            with rows_progress("reading blocks") as progress:
+                recorder = UniswapV2Recorder(node, out, eth_usd=eth_usd)
+                return await recorder.record(from_block, to_block, progress)
+
+    facts = asdict(asyncio.run(record()))
+    if as_json:
+        print_json(facts)
+    else:
+        print_table(str(out), [facts])
