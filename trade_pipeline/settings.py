@@ -20,6 +20,10 @@ class Settings(BaseSettings):
         cache_memory_mb: MiB that the embedded Valkey may hold.
         artifacts_url: a folder or any fsspec URL (``s3://...``); unset: ``home/artifacts``.
         ui_port: where the Dagster UI listens, on 127.0.0.1 only.
+        venue: ccxt's id of the exchange that live sessions trade on, such as ``binance``.
+        venue_key, venue_secret: of an API key that may trade and not withdraw.
+        venue_url: another server that speaks the exchange's dialect, such as the local exchange.
+        venue_sandbox: trade on the exchange's test network.
     """
 
     model_config = SettingsConfigDict(
@@ -34,3 +38,8 @@ class Settings(BaseSettings):
     cache_memory_mb: int = Field(default=256, ge=16)
     artifacts_url: str | None = None
     ui_port: int = 3000
+    venue: str | None = None
+    venue_key: SecretStr | None = None
+    venue_secret: SecretStr | None = None
+    venue_url: str | None = None
+    venue_sandbox: bool = False
