@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from trade_pipeline.core.errors import TradePipelineError
 from trade_pipeline.local_exchange.accounts import Balance
 from trade_pipeline.local_exchange.candles import Candles
 from trade_pipeline.local_exchange.listing import Listing
@@ -44,6 +45,10 @@ class Stored:
     listings: list[ListingState]
 
 
+class FolderInUse(TradePipelineError):
+    """Another process holds the folder."""
+
+
 class ExchangeStore:
     """The database of an exchange; one process at a time uses it."""
 
@@ -51,15 +56,19 @@ class ExchangeStore:
         """Open or make it.
 
         Raises:
-            sqlite3.OperationalError: another exchange serves this folder.
+            FolderInUse: another exchange serves this folder.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self._db = sqlite3.connect(folder / "exchange.sqlite", isolation_level=None, timeout=2)
-        # Locked by this process until it ends; a commit returns when it is on the disk.
-        self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")
-        self._db.executescript(SCHEMA)
+        try:
+            # Locked by this process until it ends; a commit returns when it is on the disk.
+            self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.executescript(SCHEMA)
+        except sqlite3.OperationalError as error:
+            self._db.close()
+            raise FolderInUse(f"{folder}: another exchange serves this folder ({error})") from None
 
     def load(self) -> Stored:
         """Read everything."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import count
@@ -113,11 +114,9 @@ class CcxtVenue:
         async def ask() -> None:
             await self._client.cancel_order("", symbol, {"clientOrderId": client_order_id})
 
-        try:
+        # Unknown to be open: it had ended already, perhaps by a try whose answer was lost.
+        with suppress(OrderUnknown):
             await self._ask(ask, is_urgent=True)
-        except OrderUnknown:
-            # It had ended already, perhaps by an earlier try whose answer was lost.
-            pass
         return await self.fetch(client_order_id, symbol, is_urgent=True)
 
     async def replace(

@@ -76,7 +76,9 @@ def _fill_facts(
 ) -> dict[str, Any]:
     """A fee in the base asset makes the tokens fewer and so is inside the price."""
     base, quote = fill.symbol.split("/")
-    tokens, costs, inside = fill.amount, {}, {}
+    tokens = fill.amount
+    costs: dict[str, float] = {}
+    inside: dict[str, float] = {}
     if fill.fee_asset == base:
         tokens -= fill.fee if fill.side == "buy" else Decimal(0)
         fee = _usd(fill.fee * fill.price)
