@@ -227,7 +227,6 @@ class Api:
         return [dialect.trade_facts(trade) for trade in self._reported(chosen, hit)]
 
     def _reported(self, trades: list[Any], hit: Mapping[str, Fault]) -> list[Any]:
-        """What is told of trades; a fault tells the last ones twice, and out of order."""
-        if "duplicate_fill" not in hit:
-            return trades
-        return [*reversed(trades), *trades]
+        """What is told of trades: a fault hides the last, or tells all twice and out of order."""
+        told = trades[:-1] if "late_report" in hit else trades
+        return [*reversed(told), *told] if "duplicate_fill" in hit else told

@@ -65,6 +65,7 @@ class Exchange:
         self.orders: dict[int, Order] = {}
         self.trades: list[Trade] = []
         self._by_client_id: dict[tuple[str, str], Order] = {}
+        self._stored_last: dict[str, int | None] = {}
         self._restore()
 
     def _restore(self) -> None:
@@ -105,7 +106,12 @@ class Exchange:
         balances = {key: self.accounts.balances[key] for key in self.accounts.touched}
         self.accounts.touched = set()
         self.trades += trades
-        listings = [(m.listing, m.last, self.candles[s]) for s, m in self.markets.items()]
+        listings = [
+            (market.listing, market.last, self.candles[symbol])
+            for symbol, market in self.markets.items()
+            if self._stored_last.get(symbol, -1) != market.last or self.candles[symbol].touched
+        ]
+        self._stored_last = {symbol: market.last for symbol, market in self.markets.items()}
         self._store.save(balances, touched.values(), trades, listings)
 
     def _add(self, listing: Listing) -> None:

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Kind = Literal[
     "too_many_requests", "server_error", "maintenance", "delay", "slow_answer", "cut_before",
-    "cut_after", "bad_json", "duplicate_fill", "late_fill", "partial_fill", "clock_skew",
+    "cut_after", "bad_json", "duplicate_fill", "late_fill", "late_report", "partial_fill",
+    "clock_skew",
 ]  # fmt: skip
 
 
@@ -18,7 +19,8 @@ class Fault(BaseModel):
 
     Attributes:
         kind: ``delay`` waits before a request is looked at, ``slow_answer`` after it was carried
-            out; ``cut_before`` and ``cut_after`` cut the connection there.
+            out; ``cut_before`` and ``cut_after`` cut the connection there; ``late_fill`` lets an
+            order wait, ``late_report`` hides its last fill from who asks for fills.
         on: requests such as ``POST order`` or ``GET myTrades``; none: every one of the dialect.
         probability: that a request which it is for is hit.
         count: requests that it may still hit; None: no bound.

@@ -144,12 +144,14 @@ def test_the_better_price_goes_first_and_at_one_price_the_earlier(tmp_path: Path
     late = exchange.submit("one", new("SELL", "1", "10.05"))
     first = exchange.submit("two", new("SELL", "1", "10.02"))
     second = exchange.submit("one", new("SELL", "1", "10.02"))
-    bought = exchange.submit("two", new("BUY", "1.5"))
+    bought = exchange.submit("two", new("BUY", "1.5", "10.05"))
     assert bought.status == "FILLED"
     assert [order.executed for order in (first, second, late)] == [ONE, ONE // 2, 0]
     assert second.status == "PARTIALLY_FILLED"
     taker = [trade for trade in exchange.trades if trade.order_id == bought.id]
+    # At the price of who was there first, not at the one that was offered.
     assert [decimals(trade.price) for trade in taker] == ["10.02000000"] * 2
+    assert exchange.accounts.of("two")["USDT"].locked == 0
     close(exchange)
 
 

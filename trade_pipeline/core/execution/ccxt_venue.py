@@ -131,7 +131,7 @@ class CcxtVenue:
         wanted = (await self.instrument_rules(intent.symbol)).accepted(intent)
         is_exit, until = intent.leg == "exit", self._now() + self._account.deadline_seconds
         for attempt in count():
-            answer = await self._send(wanted, is_exit)
+            answer = await self._send(wanted, is_exit, until)
             if isinstance(answer, OrderState):
                 return await self._with_known_fills(answer, is_exit)
             meaning, error = answer
@@ -162,7 +162,7 @@ class CcxtVenue:
         raise AssertionError("unreachable")
 
     async def _send(
-        self, intent: OrderIntent, is_exit: bool
+        self, intent: OrderIntent, is_exit: bool, until: float
     ) -> OrderState | tuple[Meaning, VenueError]:
         """Send an order once."""
         params = {"clientOrderId": intent.client_order_id}
@@ -172,10 +172,11 @@ class CcxtVenue:
         price = None if intent.price is None else format(intent.price, "f")
         amount = format(intent.amount, "f")
         try:
-            with urgent(is_exit):
-                answer = await self._client.create_order(
-                    intent.symbol, kind, intent.side, amount, price, params
-                )
+            async with asyncio.timeout_at(until):
+                with urgent(is_exit):
+                    answer = await self._client.create_order(
+                        intent.symbol, kind, intent.side, amount, price, params
+                    )
             return order_of(answer)
         except Exception as error:  # noqa: BLE001 (whatever it is, the order may stand)
             return meaning_of(error), told(error, self._account)

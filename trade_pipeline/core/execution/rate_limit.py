@@ -46,9 +46,9 @@ class RateLimit:
         self._paused_until = max(self._paused_until, until)
 
     async def take(self, cost: float = 1.0) -> None:
-        """Wait for one's turn.  A cost above the burst takes all of it."""
+        """Wait for one's turn.  A cost above the burst needs a full bucket, and owes the rest."""
         turn = asyncio.get_running_loop().create_future()
-        entry = (0 if _URGENT.get() else 1, next(self._number), min(cost, self._burst), turn)
+        entry = (0 if _URGENT.get() else 1, next(self._number), cost, turn)
         heappush(self._waiting, entry)
         if self._pump is None or self._pump.done():
             self._pump = asyncio.create_task(self._serve())
@@ -65,7 +65,9 @@ class RateLimit:
                 # Who waited has given up.
                 heappop(self._waiting)
                 continue
-            wait = max(self._paused_until - now, (cost - self._tokens) / self._rate)
+            wait = max(
+                self._paused_until - now, (min(cost, self._burst) - self._tokens) / self._rate
+            )
             if wait > 0:
                 # Somebody more urgent may come meanwhile.
                 await asyncio.sleep(wait)

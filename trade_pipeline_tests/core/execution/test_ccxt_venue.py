@@ -257,6 +257,18 @@ def test_a_fill_that_comes_late_is_told_when_it_has_come(tmp_path: Path) -> None
     run(tmp_path, test)
 
 
+def test_an_order_whose_fills_are_told_later_is_not_settled_before(tmp_path: Path) -> None:
+    async def test(exchange: Served) -> None:
+        exchange.fault("late_report", "GET myTrades", count=2)
+        state = await exchange.venue.submit(order())
+        assert state.status is OrderStatus.FILLED
+        assert amount_of(state.fills) < state.filled == state.amount
+        assert not state.is_settled
+        assert (await exchange.settled(order())).fills[:-1] == state.fills
+
+    run(tmp_path, test)
+
+
 def test_an_order_of_which_only_a_part_is_filled_tells_what_is_left(tmp_path: Path) -> None:
     async def test(exchange: Served) -> None:
         exchange.fault("partial_fill", "POST order", fraction=0.25)
