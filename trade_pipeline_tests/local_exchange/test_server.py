@@ -70,6 +70,7 @@ def prepare(exchange: Process) -> None:
     exchange.control("price", {"symbol": PEPE, "price": "0.001"})
 
 
+@pytest.mark.reliability
 def test_orders_survive_the_exchange_s_death_and_none_is_doubled(tmp_path: Path) -> None:
     """Killed while orders arrive; each submission ends with exactly one order of its id."""
 

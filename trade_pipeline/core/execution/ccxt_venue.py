@@ -38,7 +38,7 @@ from trade_pipeline.core.execution.venue_errors import (
 from trade_pipeline.core.ids import micros, moment_of
 
 T = TypeVar("T")
-FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0
+FIRST_WAIT, LONGEST_WAIT = 0.1, 2.0
 PAGE = 1_000
 CLOCKS_APART = timedelta(seconds=1)
 # Units of ccxt's cost that may be spent at once.
