@@ -28,6 +28,10 @@ class Settings(BaseSettings):
         telegram_channels: public channels whose posts are counted, separated by commas.
         social_feed_url: a feed of texts as JSON; it may hold a key.
         social_excerpts: how many scrubbed texts a reading may keep.
+        venue: ccxt's id of the exchange that live sessions trade on, such as ``binance``.
+        venue_key, venue_secret: of an API key that may trade and not withdraw.
+        venue_url: another server that speaks the exchange's dialect, such as the local exchange.
+        venue_sandbox: trade on the exchange's test network.
     """
 
     model_config = SettingsConfigDict(
@@ -53,3 +57,8 @@ class Settings(BaseSettings):
     telegram_channels: str = ""
     social_feed_url: SecretStr | None = None
     social_excerpts: int = Field(default=0, ge=0)
+    venue: str | None = None
+    venue_key: SecretStr | None = None
+    venue_secret: SecretStr | None = None
+    venue_url: str | None = None
+    venue_sandbox: bool = False

@@ -11,6 +11,7 @@ from trade_pipeline.cli import (
     database,
     datasets,
     deployments,
+    exchange,
     features,
     ingest,
     market,
@@ -30,6 +31,7 @@ app.add_typer(market.app, name="market")
 app.add_typer(features.app, name="features")
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(deployments.app, name="models")
+app.add_typer(exchange.app, name="exchange")
 for command in (
     campaign.demo,
     campaign.campaign,

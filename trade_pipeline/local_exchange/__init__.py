@@ -1,0 +1,1 @@
+"""A local exchange over HTTP that speaks Binance spot's REST dialect, for tests and paper demos."""
