@@ -17,6 +17,7 @@ from trade_pipeline.cli.inputs import Json, Seed, read_settings
 from trade_pipeline.core.errors import BadConfig
 
 if TYPE_CHECKING:
+    from trade_pipeline.core.store.store import Store
     from trade_pipeline.defs.campaign import CampaignPlan, Stage
 
 _COLORS = {"training": "cyan", "canary": "yellow", "look": "yellow", "rollback": "red"}
@@ -39,7 +40,7 @@ def campaign(
     On the simulated market the story has a regime change that breaks the model; on a recording it
     is whatever happens there.
     """
-    facts = run_campaign(plan_of(data, first, last, seed), quiet=as_json)
+    facts = run_campaign(data, first, last, seed, quiet=as_json)
     if as_json:
         print_json(facts)
 
@@ -53,7 +54,7 @@ def demo(
     """A campaign, and its result in the terminal and in the UI."""
     from trade_pipeline.defs.serve import serve
 
-    facts = run_campaign(plan_of(data, None, None, seed), quiet=as_json)
+    facts = run_campaign(data, None, None, seed, quiet=as_json)
     if as_json:
         print_json(facts)
     else:
@@ -65,13 +66,17 @@ def demo(
         serve(read_settings())
 
 
-def plan_of(data: Path | None, first: str | None, last: str | None, seed: int) -> CampaignPlan:
+def plan_of(
+    store: Store, data: Path | None, first: str | None, last: str | None, seed: int
+) -> CampaignPlan:
     """What is traded: a recording from a day to another, or the simulated story.
 
     Raises:
         BadConfig: a day that is none, or lies outside of the market.
         BadMarketData: no recording is in the folder.
     """
+    from trade_pipeline.core.canary.paired import newest_decision
+    from trade_pipeline.core.canary.record import Scope
     from trade_pipeline.defs.campaign import recorded_plan, simulated_plan
 
     days = [None if text is None else _day(name, text) for name, text in
@@ -79,12 +84,15 @@ def plan_of(data: Path | None, first: str | None, last: str | None, seed: int) -
     if data is None:
         if any(days):
             raise BadConfig(f"first={first!r}, last={last!r}: the simulated story has its own days")
-        return simulated_plan(seed)
+        with store.database.connect("trade_reader") as connection:
+            return simulated_plan(seed, newest_decision(connection, Scope("simulated")))
     return recorded_plan(data, *days, seed=seed)
 
 
-def run_campaign(plan: CampaignPlan, *, quiet: bool) -> dict[str, Any]:
-    """Run a plan and tell each stage as it happens.
+def run_campaign(
+    data: Path | None, first: str | None, last: str | None, seed: int, *, quiet: bool
+) -> dict[str, Any]:
+    """Run a campaign (see `plan_of`) and tell each stage as it happens.
 
     Returns:
         The stages, the history of deployments, and one trade to look at.
@@ -100,7 +108,7 @@ def run_campaign(plan: CampaignPlan, *, quiet: bool) -> dict[str, Any]:
         Store.open(settings) as store,
         dagster_server(settings) as server,
         dagster_instance(settings, server) as instance,
-        _bar(plan) as advance,
+        _bar(plan := plan_of(store, data, first, last, seed)) as advance,
     ):
         told = Campaign(store, instance, plan)
         for stage in told.run():

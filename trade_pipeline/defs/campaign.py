@@ -294,9 +294,16 @@ class Campaign:
             return read_model(connection, version).short_name
 
 
-def simulated_plan(seed: int) -> CampaignPlan:
-    """The simulated story: a model comes, decides, and falls when the regime changes."""
+def simulated_plan(seed: int, after: datetime | None = None) -> CampaignPlan:
+    """The simulated story: a model comes, decides, and falls when the regime changes.
+
+    Args:
+        after: the newest decision on the simulated market; the story is told later, because time
+            does not go back and no model is judged on a holdout that another one was judged on.
+    """
     config = CampaignConfig(seed=seed)
+    if after is not None and after >= config.start:
+        config = config.model_copy(update={"start": _midnight(after.date() + timedelta(days=2))})
     return CampaignPlan(
         "simulated",
         config.start.date(),

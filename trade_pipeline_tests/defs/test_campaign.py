@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 
 import dagster as dg
@@ -87,6 +87,15 @@ def test_a_recording_that_is_too_short_or_not_there_is_refused(recordings: Path)
         recorded_plan(data, date(2021, 5, 1), date(2021, 6, 1))
     with pytest.raises(BadConfig, match="first=2019-01-01: the recording spans 2021-"):
         recorded_plan(data, date(2019, 1, 1))
+
+
+def test_a_second_story_is_told_after_the_first() -> None:
+    first = simulated_plan(7)
+    after = datetime.combine(first.last, time(23), UTC)
+    second = simulated_plan(7, after)
+    assert second.first > first.last
+    assert second.last - second.first == first.last - first.first
+    assert simulated_plan(7, datetime(2020, 1, 1, tzinfo=UTC)) == first
 
 
 @pytest.mark.reliability
