@@ -24,6 +24,7 @@ FLOW = (
     "dataset",
     "training",
     "canary",
+    "live",
     "report",
     "tracking",
     "scanner",

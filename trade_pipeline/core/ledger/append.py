@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -19,8 +20,16 @@ def read_chain(connection: psycopg.Connection, chain_id: str) -> Chain:
     return Chain(chain_id) if row is None else Chain(chain_id, row[0] + 1, row[1])
 
 
-def append_now(connection: psycopg.Connection, chain: Chain, *records: Record) -> None:
+def append_now(
+    connection: psycopg.Connection,
+    chain: Chain,
+    *records: Record,
+    also: tuple[LiteralString, Sequence[Any]] | None = None,
+) -> None:
     """Append records and move the chain's head in one statement; ``chain`` moves when it is done.
+
+    Args:
+        also: a call of a function that belongs into the same statement, and its arguments.
 
     Raises:
         psycopg.errors.UniqueViolation: a record's key is stored already; nothing was written.
@@ -45,8 +54,8 @@ def append_now(connection: psycopg.Connection, chain: Chain, *records: Record) -
         "INSERT INTO trade.chain_heads AS h (chain_id, chain_seq, chain_hash) VALUES (%s, %s, %s) "
         "ON CONFLICT (chain_id) DO UPDATE SET chain_seq = EXCLUDED.chain_seq, "
         "chain_hash = EXCLUDED.chain_hash, updated_at = now() WHERE h.chain_seq = %s RETURNING 1"
-        "), {} SELECT trade.require_moved_head(count(*)) FROM head"
-    ).format(sql.SQL(", ").join(parts))
+        "), {} SELECT trade.require_moved_head(count(*)){} FROM head"
+    ).format(sql.SQL(", ").join(parts), sql.SQL("" if also is None else f", {also[0]}"))
     head = (chain.chain_id, after.seq - 1, after.head, chain.seq - 1)
-    connection.execute(statement, (*head, *values))
+    connection.execute(statement, (*head, *values, *(() if also is None else also[1])))
     chain.seq, chain.head = after.seq, after.head

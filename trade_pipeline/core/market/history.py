@@ -67,6 +67,13 @@ class MarketHistory:
         self._quote_times: list[Ints] = [np.full(1, np.iinfo(np.int64).min)]
         self._quotes: list[Floats] = [np.full(1, np.nan)]
 
+    def grow(self, tokens: int) -> None:
+        """Make room for instruments that came into the market meanwhile."""
+        new = tokens - len(self._lengths)
+        self._times.extend(np.empty(0, np.int64) for _ in range(new))
+        self._values.extend(np.empty((len(_COLUMNS), 0)) for _ in range(new))
+        self._lengths.extend(0 for _ in range(new))
+
     def extend(self, batch: MarketBatch) -> npt.NDArray[np.int64]:
         """Append a batch; for each row, how many events its token has up to and with that row."""
         upto = np.empty(len(batch), np.int64)
