@@ -19,7 +19,7 @@ from trade_pipeline.core.live.limits import Limits
 from trade_pipeline.core.live.ports import LiveBatch
 from trade_pipeline.core.live.records import LiveDecision, OrderIntent
 from trade_pipeline.core.live.stored import OpenTrade, OrderHistory, StoredAccount
-from trade_pipeline.core.market.event import HOUR, MarketBatch
+from trade_pipeline.core.market.event import HOUR, Ints, MarketBatch
 from trade_pipeline.core.market.feed import KnownMarket
 from trade_pipeline.core.records import ExecutionRecord, Record, Session, TerminationReason
 from trade_pipeline.core.session.config import TradingConfig
@@ -66,6 +66,7 @@ class LiveEngine(SessionEngine):
         self._retry = int(config.strategy.exits.retry_minutes * HOUR / 60)
         self._decided: set[tuple[str, int]] = set()
         self._decided_at: dict[UUID, int] = {}
+        self._exit_at: dict[UUID, int] = {}
         self._happened_at = 0
         self.dropped_looks = 0
         self.orders = OrderHistory()
@@ -204,6 +205,9 @@ class LiveEngine(SessionEngine):
                 if position is not None and at > self._decided_at[position.uuid]:
                     self._quote = float(part.quote_usd[row])
                     self._clock.advance(at)
+                    if at <= self._exit_at.get(position.uuid, -1):
+                        # Its exit is stored, and this event from before it is read again.
+                        trading.follow(position, self._state(token))
                     trading.on_event(token, at)
                     await self._settle(at)
         self._quote = float(part.quote_usd[-1])
@@ -272,6 +276,8 @@ class LiveEngine(SessionEngine):
         position = trade.position
         position.token = token
         self._decided_at[position.uuid] = trade.decided_at
+        if trade.exit_at is not None:
+            self._exit_at[position.uuid] = trade.exit_at
         for order in (position.entry_order, position.exit_order):
             if order is not None:
                 order.token = token
@@ -282,15 +288,17 @@ class LiveEngine(SessionEngine):
         changes = seen.columns["liquidity_change_usd"][:-1]
         position.removed_usd = -float(changes[changes < 0].sum())
         if position.bought:
-            self._extremes(position, len(seen.known_at), seen.known_at)
+            self._extremes(position, seen.known_at, trade.exit_at)
         trading.resume(position)
 
-    def _extremes(self, position: Position, events: int, times: Any) -> None:
-        count, cost = self._upto[position.token], position.entry_price * position.tokens
+    def _extremes(self, position: Position, times: Ints, until: int | None) -> None:
+        """Follow a position from its entry to its exit, over the times of its token's events."""
+        cost = position.entry_price * position.tokens
+        first = self._upto[position.token] - len(times) + 1
         quotes = self._history.quote_at(times, times - HOUR)
         for number, (at, quote) in enumerate(zip(times.tolist(), quotes.tolist(), strict=True)):
-            if at > position.opened_at:
-                state = self._history.state(position.token, count - events + number + 1, quote)
+            if at > position.opened_at and (until is None or at <= until):
+                state = self._history.state(position.token, first + number, quote)
                 low, high = self._venue.range_usd(position.tokens, state)
                 position.worst = min(position.worst, low / cost - 1.0)
                 position.best = max(position.best, high / cost - 1.0)

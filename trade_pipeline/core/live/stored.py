@@ -36,7 +36,8 @@ class OpenTrade:
 
     Attributes:
         cash: micros that it moved so far.
-        decided_at: market events until then are none of its own.
+        decided_at: market events until then are none of its own; nor are those after
+            ``exit_at``, when its exit was decided.
     """
 
     arm: str
@@ -44,6 +45,7 @@ class OpenTrade:
     decided_at: int
     position: Position
     cash: int = 0
+    exit_at: int | None = None
     closed: bool = False
 
 
@@ -193,6 +195,7 @@ def _placed(trade: OpenTrade, content: Mapping[str, Any]) -> None:
         position.entry_order = order
     else:
         position.exit_order, position.attempts = order, content["attempt"] + 1
+        trade.exit_at = order.submitted_at if trade.exit_at is None else trade.exit_at
         position.exit_reason = TerminationReason(content["reason"])
 
 

@@ -200,8 +200,7 @@ class Trading:
 
     def _watch(self, position: Position, state: TokenState, at: int) -> None:
         """Follow an open position and begin its exit when a barrier or an alarm is reached."""
-        if state.known_at > position.opened_at:
-            self._follow_extremes(position, state)
+        self.follow(position, state)
         drop = self._exits.rug_liquidity_drop * position.liquidity_usd
         if position.removed_usd >= drop and position.removed_usd > 0:
             self._exit(position, TerminationReason.RUGPULL_EXIT, state, at)
@@ -216,7 +215,10 @@ class Trading:
         if touch is not None:
             self._exit(position, _REASONS[touch.barrier], state, at, touch.trigger_price)
 
-    def _follow_extremes(self, position: Position, state: TokenState) -> None:
+    def follow(self, position: Position, state: TokenState) -> None:
+        """Note how good and how bad a position has been."""
+        if state.known_at <= position.opened_at:
+            return
         cost = position.entry_price * position.tokens
         low, high = self._venue.range_usd(position.tokens, state)
         position.worst = min(position.worst, low / cost - 1.0)
