@@ -183,6 +183,8 @@ CREATE TABLE trade.live_requests (
     recorded_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 SELECT trade.protect('trade.live_requests');
+CREATE TRIGGER tell_halt AFTER INSERT ON trade.live_requests
+    FOR EACH ROW EXECUTE FUNCTION trade.tell_halt();
 CREATE INDEX ON trade.live_requests (account, request_id DESC);
 
 -- The simulated venue of paper sessions.  It lives apart: no session's records are in it, and a

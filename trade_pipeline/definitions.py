@@ -25,6 +25,14 @@ from trade_pipeline.defs.jobs import (
     retraining_job,
     training_job,
 )
+from trade_pipeline.defs.live import (
+    flatten_job,
+    halt_job,
+    live_job,
+    live_session,
+    live_session_sensor,
+    resume_job,
+)
 from trade_pipeline.defs.models import (
     candidate_model,
     eligible_model,
@@ -52,6 +60,7 @@ defs = dg.Definitions(
         canary_deployment,
         canary_evaluation,
         production_model,
+        live_session,
     ],
     asset_checks=[
         record_integrity,
@@ -69,9 +78,13 @@ defs = dg.Definitions(
         retraining_job,
         canary_job,
         promotion_job,
+        live_job,
+        halt_job,
+        flatten_job,
+        resume_job,
     ],
     schedules=[retraining_schedule],
-    sensors=[retraining_sensor, canary_sensor],
+    sensors=[retraining_sensor, canary_sensor, live_session_sensor],
     resources={"store": TradeStore(), "progress": no_progress},
     executor=dg.in_process_executor,
 )

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from trade_pipeline.cli import database, datasets, deployments, features, market, trading
+from trade_pipeline.cli import database, datasets, deployments, features, live, market, trading
 from trade_pipeline.cli.console import err
 from trade_pipeline.core.errors import TradePipelineError
 
@@ -20,12 +20,16 @@ app.add_typer(market.app, name="market")
 app.add_typer(features.app, name="features")
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(deployments.app, name="models")
+app.add_typer(live.app, name="live")
 for command in (
     trading.demo,
     trading.backtest,
     trading.metrics,
     trading.trace,
     trading.up,
+    live.halt,
+    live.flatten,
+    live.resume,
 ):
     app.command()(command)
 

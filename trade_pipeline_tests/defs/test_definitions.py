@@ -83,6 +83,7 @@ def test_the_assets_follow_the_flow_in_groups_with_owners_and_kinds() -> None:
         "canary_deployment": ("canary", ["eligible_model"], owners),
         "canary_evaluation": ("canary", ["canary_deployment"], owners),
         "production_model": ("canary", ["canary_evaluation"], owners),
+        "live_session": ("live", ["production_model"], owners),
     }
 
 

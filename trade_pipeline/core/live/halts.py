@@ -16,6 +16,7 @@ from typing import Literal, Self
 import psycopg
 
 from trade_pipeline.core.errors import BadConfig
+from trade_pipeline.core.live.requests import newest_request
 from trade_pipeline.core.store.database import Database
 
 Action = Literal["halt", "flatten", "resume"]
@@ -83,6 +84,10 @@ class HaltWatch:
 
     Args:
         changed: called from another thread when there is a new event.
+
+    Attributes:
+        halt: the newest one.
+        wanted: False: somebody asked for the end of this account's sessions.
     """
 
     def __init__(
@@ -95,6 +100,7 @@ class HaltWatch:
         self._thread = threading.Thread(target=self._run, name=f"halts {account}", daemon=True)
         self._looked = 0.0
         self.halt: Halt | None = None
+        self.wanted = True
 
     def refusal(self) -> str | None:
         """Why no entry is allowed now, or None."""
@@ -134,7 +140,10 @@ class HaltWatch:
 
     def _read(self, connection: psycopg.Connection) -> None:
         began = time.monotonic()
-        before, self.halt = self.halt, newest_halt(connection, self._account)
+        before = (self.halt, self.wanted)
+        self.halt = newest_halt(connection, self._account)
+        request = newest_request(connection, self._account)
+        self.wanted = request is None or request.wanted
         self._looked = began
-        if self._changed is not None and self.halt != before:
+        if self._changed is not None and (self.halt, self.wanted) != before:
             self._changed()

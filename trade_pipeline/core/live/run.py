@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from contextlib import ExitStack
 
 from trade_pipeline.core.canary.record import Scope
@@ -15,6 +14,7 @@ from trade_pipeline.core.live.config import LiveConfig
 from trade_pipeline.core.live.feed import ReplayFeed
 from trade_pipeline.core.live.lease import Lease
 from trade_pipeline.core.live.paper_venue import PaperVenue
+from trade_pipeline.core.live.requests import end_sessions, newest_request
 from trade_pipeline.core.live.session import LiveRun, LiveSession
 from trade_pipeline.core.market.source import open_market
 from trade_pipeline.core.store.store import Store
@@ -47,7 +47,6 @@ def run_live(
     *,
     holder: str,
     live_trading: bool = False,
-    stopped: Callable[[], bool] = lambda: False,
 ) -> LiveRun:
     """Trade an account by its settings until the session's window ends.
 
@@ -78,7 +77,9 @@ def run_live(
         )  # fmt: skip
         venue = PaperVenue(connection, config.account, trading.venue(feed.kind))
         # The clock of a replay is the market's: it stands where the newest event was read.
-        session = LiveSession(
-            store, config, feed, venue, MarketClock(0), lease, stopped=stopped
-        )  # fmt: skip
-        return asyncio.run(session.run())
+        session = LiveSession(store, config, feed, venue, MarketClock(0), lease)
+        done = asyncio.run(session.run())
+        if done.why == "market" and newest_request(connection, config.account) is not None:
+            # There is nothing for a successor.
+            end_sessions(connection, config.account, by="the session: its market is over")
+        return done

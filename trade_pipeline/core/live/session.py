@@ -11,7 +11,7 @@ import heapq
 import itertools
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -85,7 +85,6 @@ class LiveSession:
     Args:
         venue: where orders go; `PaperVenue` has a ``reach``, by which the market reaches it.
         clock: of the market.
-        stopped: whether somebody asked for the end; looked at with every batch.
     """
 
     def __init__(
@@ -96,13 +95,10 @@ class LiveSession:
         venue: OrderVenue,
         clock: Clock,
         lease: Lease,
-        *,
-        stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         self._store, self._config = store, config
         self._feed, self._venue, self._clock = feed, venue, clock
         self._lease = lease
-        self._stopped = stopped
         self._inbox: list[tuple[int, int, LiveBatch | OrderState | str | None]] = []
         self._number = itertools.count()
         self._arrived = asyncio.Event()
@@ -242,7 +238,7 @@ class LiveSession:
             await self._one(item)
             if time.monotonic() >= end:
                 return "window"
-            if self._stopped():
+            if not self._halts.wanted:
                 return "stopped"
 
     async def _one(self, item: LiveBatch | OrderState | str) -> None:
