@@ -58,6 +58,7 @@ class Lease:
     Attributes:
         epoch: of this holder.
         told: what the next heartbeats tell; replaced, never changed in place.
+        lost: why the lease is lost, or None.
 
     Raises:
         LeaseHeld: another session holds it and is not known to be gone.
@@ -165,15 +166,18 @@ class Lease:
 
     def _run(self) -> None:
         while not self._ended.wait(self._heartbeat):
-            try:
-                self._renew()
-            except psycopg.Error as error:
-                # The deadline ends the session if the database stays away.
-                if self._connection is not None and self._connection.closed:
-                    self.lost = f"the connection that held the lease has ended ({error})".strip()
-                    return
+            self.renew()
             if self.lost is not None:
                 return
+
+    def renew(self) -> None:
+        """Renew the lease now; ``lost`` tells when that cannot be done any more."""
+        try:
+            self._renew()
+        except psycopg.Error as error:
+            # While the database only stays away, the deadline ends the session.
+            if self._connection is not None and self._connection.closed:
+                self.lost = f"the connection that held the lease has ended ({error})"
 
     def _renew(self) -> None:
         assert self._connection is not None

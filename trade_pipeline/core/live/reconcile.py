@@ -86,11 +86,12 @@ class Reconciler:
         try:
             state = await self.venue.fetch(order.order_id)
         except OrderUnknown:
-            if not starting:
-                # It may be on its way; the successor, or the next start, judges it.
+            late = at - order.submitted_at > self.patience
+            if not starting and not late:
+                # It may be on its way.
                 return []
             found = Finding("never_arrived", True, order.order_id, name, {"leg": order.leg})
-            if order.leg == "exit" or at - order.submitted_at <= self.patience:
+            if order.leg == "exit" or not late:
                 await self.send_again(order)
                 return [found, Finding("sent_again", True, order.order_id, name)]
             self.desk.hear(

@@ -10,7 +10,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,9 @@ from trade_pipeline.core.store.database import Database
 from trade_pipeline.core.store.store import Store
 from trade_pipeline_tests.core.session.stored import CONFIG, START
 
-DAYS = 0.5
+DAYS = 0.35
 SEED = 3
+ACCOUNT = "trading"
 Trades = dict[str, list[dict[str, Any]]]
 
 
@@ -96,6 +97,27 @@ def _content(rows: Sequence[tuple[str]]) -> list[dict[str, Any]]:
         one.pop("session_id", None)
         one.pop("decision_no", None)
     return sorted(found, key=lambda one: orjson.dumps(one, option=orjson.OPT_SORT_KEYS))
+
+
+class Crash(BaseException):
+    """The process is gone."""
+
+
+def crashing(method: Callable[..., Any], calls: int, *, after: bool) -> Callable[..., Any]:
+    """A method whose call of this number is the last thing that happens, done or not."""
+    made = 0
+
+    def call(*given: Any, **named: Any) -> Any:
+        nonlocal made
+        made += 1
+        if made == calls and not after:
+            raise Crash
+        result = method(*given, **named)
+        if made == calls:
+            raise Crash
+        return result
+
+    return call
 
 
 class StoppingVenue(PaperVenue):

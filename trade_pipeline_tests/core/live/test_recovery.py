@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from typing import Any
 from unittest import mock
 
 import pytest
@@ -12,45 +10,11 @@ import pytest
 from trade_pipeline.core.live.journal import LiveJournal
 from trade_pipeline.core.live.paper_venue import PaperVenue
 from trade_pipeline.core.store.artifacts import ArtifactStore
-from trade_pipeline.core.store.database import Database
 from trade_pipeline.core.store.server import EmbeddedPostgres
 from trade_pipeline.core.store.store import Store
 from trade_pipeline_tests.conftest import create_database
 from trade_pipeline_tests.core.live import paper
-from trade_pipeline_tests.core.live.paper import Trades, trades_of
-
-ACCOUNT = "crashing"
-
-
-@pytest.fixture(scope="module")
-def undisturbed(database: Database, artifacts: ArtifactStore) -> Trades:
-    store = Store(database, artifacts)
-    done = paper.run(store, ACCOUNT)
-    assert done.why == "market"
-    assert [finding.kind for finding in done.findings] == ["start"]
-    return trades_of(store, ACCOUNT)
-
-
-class Crash(BaseException):
-    """The process is gone."""
-
-
-def crashing(method: Callable[..., Any], calls: int, *, after: bool) -> Callable[..., Any]:
-    """A method whose call of this number is the last thing that happens, done or not."""
-    made = 0
-
-    def call(*given: Any, **named: Any) -> Any:
-        nonlocal made
-        made += 1
-        if made == calls and not after:
-            raise Crash
-        result = method(*given, **named)
-        if made == calls:
-            raise Crash
-        return result
-
-    return call
-
+from trade_pipeline_tests.core.live.paper import ACCOUNT, Crash, Trades, crashing, trades_of
 
 POINTS = {
     "before a commit": (LiveJournal, "commit", False, 30),
