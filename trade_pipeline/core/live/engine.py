@@ -163,8 +163,7 @@ class LiveEngine(SessionEngine):
         upto = self._history.extend(part).tolist()
         looks = self._looks(part)
         await self._exits(part, upto)
-        await self._fire(batch.upto)
-        self._clock.advance(batch.upto)
+        self._clock.advance(int(part.known_at[-1]))
         rows = np.flatnonzero(looks).tolist()
         if rows and scan:
             await self._entries(part, looks, rows, upto)
@@ -172,6 +171,9 @@ class LiveEngine(SessionEngine):
             self.dropped_looks += len(rows)
             for row in rows:
                 self._count_look(int(part.known_at[row]), BACK_PRESSURE)
+        # What is due after the batch's last event.
+        await self._fire(batch.upto)
+        self._clock.advance(batch.upto)
         self.counts.events += len(part)
 
     async def heard(self, token: int, at: int) -> None:

@@ -5,7 +5,7 @@ Everything that is found is written.  What explains itself is booked; what does 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, field
 
 from trade_pipeline.core.execution.book import Position
@@ -44,6 +44,7 @@ class Reconciler:
 
     Args:
         send_again: sends an order whose intent is stored; None: it may no more.
+        sending: client order ids that this process is sending now.
         patience: microseconds within which an entry that never arrived is sent again.
     """
 
@@ -52,6 +53,7 @@ class Reconciler:
     venue: OrderVenue
     instruments: Sequence[Instrument]
     send_again: Callable[[Order], Awaitable[None]]
+    sending: Set[str]
     patience: int
     _suspected: set[tuple[str, str | None, str | None]] = field(default_factory=set)
 
@@ -87,7 +89,7 @@ class Reconciler:
             state = await self.venue.fetch(order.order_id)
         except OrderUnknown:
             late = at - order.submitted_at > self.patience
-            if not starting and not late:
+            if order.order_id in self.sending or not (starting or late):
                 # It may be on its way.
                 return []
             found = Finding("never_arrived", True, order.order_id, name, {"leg": order.leg})

@@ -104,6 +104,7 @@ class LiveSession:
         self._arrived = asyncio.Event()
         self._room = asyncio.Semaphore(_WAITING)
         self._sending: set[asyncio.Task[None]] = set()
+        self._on_their_way: set[str] = set()
         self._findings: list[Finding] = []
         self._reported: set[tuple[str, str | None, str | None]] = set()
         self._reached = 0
@@ -181,7 +182,7 @@ class LiveSession:
         )  # fmt: skip
         self._reconciler = Reconciler(
             self._engine, self._desk, self._venue, feed.instruments, self._send_again,
-            int(self._config.resend_seconds * 1_000_000),
+            self._on_their_way, int(self._config.resend_seconds * 1_000_000),
         )  # fmt: skip
 
     async def _read(self, stored: StoredAccount) -> None:
@@ -335,6 +336,7 @@ class LiveSession:
     async def _send(self, intent: OrderIntent) -> None:
         # Nothing may wait between this look at the lease and the sending.
         self._lease.require()
+        self._on_their_way.add(intent.client_order_id)
         try:
             state = await self._venue.submit(intent)
         except VenueRefused as refused:
@@ -345,6 +347,8 @@ class LiveSession:
         except VenueUnavailable as error:
             log.warning("order %s: %s", intent.client_order_id, error)
             return
+        finally:
+            self._on_their_way.discard(intent.client_order_id)
         self._told(state)
 
     async def _cancel(self, name: str) -> None:

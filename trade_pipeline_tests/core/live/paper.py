@@ -38,7 +38,9 @@ ACCOUNT = "trading"
 Trades = dict[str, list[dict[str, Any]]]
 
 
-def settings(account: str, *, days: float = DAYS, **changes: Any) -> LiveConfig:
+def settings(
+    account: str, *, days: float = DAYS, speed: float = 0, cell_seconds: float = 5, **changes: Any
+) -> LiveConfig:
     given: dict[str, Any] = {
         "account": account,
         "trading": CONFIG.model_dump(),
@@ -46,8 +48,8 @@ def settings(account: str, *, days: float = DAYS, **changes: Any) -> LiveConfig:
             "start": moment_of(START),
             "end": moment_of(START + int(days * DAY)),
             "seed": SEED,
-            "speed": 0,
-            "cell_seconds": 5,
+            "speed": speed,
+            "cell_seconds": cell_seconds,
         },
     }
     return LiveConfig.parse(given | changes)
