@@ -1,7 +1,6 @@
 """Live sessions: a long, bounded run, its supervision by a sensor, and the kill switch as jobs."""
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
@@ -100,15 +99,13 @@ live_job = dg.define_asset_job(
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Keeps one session running for each account that is wanted, and ends ghosts.",
 )
-def live_session_sensor(
-    context: dg.SensorEvaluationContext, store: TradeStore
-) -> Iterator[dg.RunRequest | dg.SkipReason]:
+def live_session_sensor(context: dg.SensorEvaluationContext, store: TradeStore) -> dg.SensorResult:
     """By lease and lock, not by what runs say of themselves."""
     from trade_pipeline.core.live.lease import holder_is_connected, read_lease
     from trade_pipeline.core.live.requests import requests
     from trade_pipeline.core.live.supervision import judge
 
-    told = []
+    told, wanted = [], []
     with store.open() as opened, opened.database.connect("trade_reader") as connection:
         for request in requests(connection):
             account = request.account
@@ -126,11 +123,15 @@ def live_session_sensor(
                     )
             told.append(f"{account}: {verdict.why}")
             if verdict.start:
-                yield dg.RunRequest(
-                    run_config={"ops": {"live_session": {"config": {"account": account}}}},
-                    tags={ACCOUNT: account},
+                # Without a run key: a run that failed before it held the lease is asked for again.
+                wanted.append(
+                    dg.RunRequest(
+                        run_config={"ops": {"live_session": {"config": {"account": account}}}},
+                        tags={ACCOUNT: account},
+                    )
                 )
-    yield dg.SkipReason("; ".join(told) or "no account is traded")
+    skipped = None if wanted else dg.SkipReason("; ".join(told) or "no account is traded")
+    return dg.SensorResult(run_requests=wanted, skip_reason=skipped)
 
 
 def seen_runs(instance: dg.DagsterInstance, account: str) -> list[Any]:
