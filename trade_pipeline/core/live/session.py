@@ -51,6 +51,8 @@ log = logging.getLogger("trade_pipeline.live")
 # Batches that wait to be worked on; more are left with the feed.
 _WAITING = 64
 _URGENT, _ROUTINE = 0, 1
+# Seconds that a session's end waits for the venue.
+_LAST_ANSWERS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,7 @@ class LiveSession:
             ]
             try:
                 why = await self._work(connection, stored, background)
+                await self._hear_the_last()
             finally:
                 for task in (*background, *self._sending):
                     task.cancel()
@@ -241,6 +244,14 @@ class LiveSession:
                 return "window"
             if not self._halts.wanted:
                 return "stopped"
+
+    async def _hear_the_last(self) -> None:
+        """Wait for the answers that are on their way; what is still missing, a successor asks."""
+        if self._sending:
+            await asyncio.wait(self._sending, timeout=_LAST_ANSWERS)
+        for _, _, item in sorted(self._inbox, key=lambda one: one[:2]):
+            if isinstance(item, OrderState):
+                await self._one(item)
 
     async def _one(self, item: LiveBatch | OrderState | str) -> None:
         if isinstance(item, LiveBatch):

@@ -130,7 +130,11 @@ class MarketHistory:
         Args:
             oldest: NaN where no event came in an hour (UTC) after that of this moment.
         """
-        times, quotes = np.concatenate(self._quote_times), np.concatenate(self._quotes)
+        if len(self._quotes) > 1:
+            # A live session asks after each of many small batches: what was joined stays joined.
+            self._quote_times = [np.concatenate(self._quote_times)]
+            self._quotes = [np.concatenate(self._quotes)]
+        times, quotes = self._quote_times[0], self._quotes[0]
         index = times.searchsorted(moments, side="right") - 1
         return np.where(times[index] // HOUR > oldest // HOUR, quotes[index], np.nan)
 

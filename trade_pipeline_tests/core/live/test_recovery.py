@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -12,7 +16,7 @@ from trade_pipeline.core.live.paper_venue import PaperVenue
 from trade_pipeline.core.store.artifacts import ArtifactStore
 from trade_pipeline.core.store.server import EmbeddedPostgres
 from trade_pipeline.core.store.store import Store
-from trade_pipeline_tests.conftest import create_database
+from trade_pipeline_tests.conftest import KILLS, create_database
 from trade_pipeline_tests.core.live import paper
 from trade_pipeline_tests.core.live.paper import ACCOUNT, Crash, Trades, crashing, trades_of
 
@@ -47,3 +51,28 @@ def test_sessions_that_end_at_any_point_make_the_trades_of_an_undisturbed_one(
             assert found[table] == undisturbed[table], table
         with database.connect("trade_reader") as connection:
             assert connection.execute("SELECT * FROM trade.halts").fetchall() == []
+
+
+@pytest.mark.reliability
+def test_a_process_that_is_killed_before_a_sending_is_finished_by_another(
+    server: EmbeddedPostgres, undisturbed: Trades
+) -> None:
+    chosen = random.Random(7)
+    for _ in range(max(1, KILLS // 3)):
+        with create_database(server) as database:
+            store = Store(database, ArtifactStore(str(server.folder.parent / "artifacts")))
+            with database.connect() as connection:
+                name = connection.info.dbname
+            command = [sys.executable, "-m", paper.__name__, str(server.folder), name, ACCOUNT]
+            ended = subprocess.run(
+                [*command, str(chosen.randint(1, 8)), "kill"],
+                cwd=Path(__file__).resolve().parents[3],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert ended.returncode == -signal.SIGKILL, ended.stderr
+            # Its lease has not expired; that nobody is connected is enough.
+            done = paper.run(store, ACCOUNT)
+            assert (done.epoch, "sent_again" in [one.kind for one in done.findings]) == (2, True)
+            assert trades_of(store, ACCOUNT) == undisturbed
