@@ -11,7 +11,6 @@ import heapq
 import itertools
 import logging
 import time
-from collections.abc import Awaitable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -20,8 +19,7 @@ import psycopg
 from trade_pipeline.core.canary.record import Scope
 from trade_pipeline.core.canary.watch import DeploymentWatch
 from trade_pipeline.core.clock import Clock
-from trade_pipeline.core.execution.venue import Order
-from trade_pipeline.core.ids import client_order_id, moment_of, session_id
+from trade_pipeline.core.ids import moment_of, session_id
 from trade_pipeline.core.live.config import LiveConfig
 from trade_pipeline.core.live.desk import Desk
 from trade_pipeline.core.live.engine import LiveEngine
@@ -34,14 +32,14 @@ from trade_pipeline.core.live.ports import (
     LiveFeed,
     OrderState,
     OrderVenue,
-    VenueRefused,
     VenueUnavailable,
 )
 from trade_pipeline.core.live.reconcile import Facts, Finding, Reconciler
-from trade_pipeline.core.live.records import OrderIntent, Reconciliation
+from trade_pipeline.core.live.records import Reconciliation
+from trade_pipeline.core.live.sender import Sender
 from trade_pipeline.core.live.stored import StoredAccount, read_account
 from trade_pipeline.core.market.windows import LOOKBACK
-from trade_pipeline.core.records import Session, SessionEnd
+from trade_pipeline.core.records import Session
 from trade_pipeline.core.session.backtest import rug_risk_of
 from trade_pipeline.core.session.version import code_version
 from trade_pipeline.core.store.artifacts import record_artifact
@@ -51,6 +49,8 @@ log = logging.getLogger("trade_pipeline.live")
 # Batches that wait to be worked on; more are left with the feed.
 _WAITING = 64
 _URGENT, _ROUTINE = 0, 1
+# The session looks after its lease, its switch and its tasks so often when no event comes.
+_LOOK_SECONDS = 0.5
 # Seconds that a session's end waits for the venue.
 _LAST_ANSWERS = 5.0
 
@@ -105,8 +105,6 @@ class LiveSession:
         self._number = itertools.count()
         self._arrived = asyncio.Event()
         self._room = asyncio.Semaphore(_WAITING)
-        self._sending: set[asyncio.Task[None]] = set()
-        self._on_their_way: set[str] = set()
         self._findings: list[Finding] = []
         self._reported: set[tuple[str, str | None, str | None]] = set()
         self._reached = 0
@@ -141,9 +139,9 @@ class LiveSession:
                 why = await self._work(connection, stored, background)
                 await self._hear_the_last()
             finally:
-                for task in (*background, *self._sending):
+                for task in background:
                     task.cancel()
-                await asyncio.gather(*background, *self._sending, return_exceptions=True)
+                await asyncio.gather(*background, self._sender.close(), return_exceptions=True)
             return self._ended(why)
 
     def _prepare(
@@ -183,9 +181,12 @@ class LiveSession:
             venue=self._desk, desk=self._desk, clock=self._clock, journal=self._journal,
             rug_risk=rug_risk_of(self._store.artifacts, trading), deployed=models.models,
         )  # fmt: skip
+        self._sender = Sender(
+            self._venue, self._lease, self._desk, feed.instruments, self._clock, self._told
+        )
         self._reconciler = Reconciler(
-            self._engine, self._desk, self._venue, feed.instruments, self._send_again,
-            self._on_their_way, int(self._config.resend_seconds * 1_000_000),
+            self._engine, self._desk, self._venue, feed.instruments, self._sender.send_again,
+            self._sender.on_their_way, int(self._config.resend_seconds * 1_000_000),
         )  # fmt: skip
 
     async def _read(self, stored: StoredAccount) -> None:
@@ -198,12 +199,16 @@ class LiveSession:
         self._put(_ROUTINE, None)
 
     async def _tick(self) -> None:
+        due = time.monotonic()
         while True:
-            await asyncio.sleep(self._config.reconcile_seconds)
+            due += self._config.reconcile_seconds
+            while (left := due - time.monotonic()) > 0:
+                await asyncio.sleep(min(left, _LOOK_SECONDS))
+                self._put(_URGENT, "look")
             self._put(_URGENT, "compare")
 
     def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
-        loop.call_soon_threadsafe(self._put, _URGENT, "halt")
+        loop.call_soon_threadsafe(self._put, _URGENT, "look")
 
     def _put(self, priority: int, item: LiveBatch | OrderState | str | None) -> None:
         heapq.heappush(self._inbox, (priority, next(self._number), item))
@@ -237,6 +242,7 @@ class LiveSession:
             if not started:
                 continue
             self._lease.require()
+            self._sender.require_working()
             if item is None:
                 return "market"
             await self._one(item)
@@ -247,8 +253,7 @@ class LiveSession:
 
     async def _hear_the_last(self) -> None:
         """Wait for the answers that are on their way; what is still missing, a successor asks."""
-        if self._sending:
-            await asyncio.wait(self._sending, timeout=_LAST_ANSWERS)
+        await self._sender.wait(_LAST_ANSWERS)
         for _, _, item in sorted(self._inbox, key=lambda one: one[:2]):
             if isinstance(item, OrderState):
                 await self._one(item)
@@ -328,54 +333,13 @@ class LiveSession:
             intents = self._journal.commit(at, self._reached, self._engine.state())
             withdrawn, self._desk.withdrawals = self._desk.withdrawals, []
             for name in withdrawn:
-                await self._dispatch(self._cancel(name))
+                await self._sender.cancel(name)
             for intent in sorted(intents, key=lambda one: one.leg == "entry"):
-                await self._dispatch(self._send(intent))
-
-    async def _dispatch(self, call: Awaitable[None]) -> None:
-        if self._simulated:
-            await call
-            return
-        task = asyncio.ensure_future(call)
-        self._sending.add(task)
-        task.add_done_callback(self._sending.discard)
-
-    @property
-    def _simulated(self) -> bool:
-        return getattr(self._venue, "reach", None) is not None
-
-    async def _send(self, intent: OrderIntent) -> None:
-        # Nothing may wait between this look at the lease and the sending.
-        self._lease.require()
-        self._on_their_way.add(intent.client_order_id)
-        try:
-            state = await self._venue.submit(intent)
-        except VenueRefused as refused:
-            state = OrderState(
-                intent.client_order_id, intent.instrument, intent.leg, "rejected",
-                self._clock.micros(), why=str(refused),
-            )  # fmt: skip
-        except VenueUnavailable as error:
-            log.warning("order %s: %s", intent.client_order_id, error)
-            return
-        finally:
-            self._on_their_way.discard(intent.client_order_id)
-        self._told(state)
-
-    async def _cancel(self, name: str) -> None:
-        self._lease.require()
-        try:
-            state = await self._venue.cancel(name)
-        except (LookupError, VenueUnavailable) as error:
-            log.warning("cancelling order %s: %s", name, error)
-            return
-        self._told(state)
+                await self._sender.send(intent)
 
     def _told(self, state: OrderState) -> None:
-        if not self._simulated:
-            self._put(_URGENT, state)
-        elif state.status == "rejected":
-            self._desk.hear(state)
+        """A venue elsewhere answered."""
+        self._put(_URGENT, state)
 
     async def _heard(self, name: str) -> None:
         for _, position in self._engine.positions():
@@ -383,19 +347,6 @@ class LiveSession:
                 if order is not None and order.order_id == name:
                     await self._engine.heard(position.token, self._clock.micros())
                     return
-
-    async def _send_again(self, order: Order) -> None:
-        """Send an order whose intent an earlier session made durable."""
-        attempt = 0
-        while client_order_id(order.uuid, order.leg, attempt) != order.order_id:
-            attempt += 1
-        entry = order.leg == "entry"
-        intent = OrderIntent(
-            order.order_id, order.uuid, self._lease.account, self._lease.epoch, order.leg, attempt,
-            self._feed.instruments[order.token].name, order.stake_usd if entry else None,
-            None if entry else order.tokens, order.decision_price, moment_of(order.submitted_at),
-        )  # fmt: skip
-        await self._send(intent)
 
     def _tell(self) -> None:
         halt = self._halts.halt
@@ -412,11 +363,6 @@ class LiveSession:
     def _ended(self, why: str) -> LiveRun:
         engine = self._engine
         engine.end()
-        engine.append(
-            SessionEnd(
-                self._session.session_id, engine.counts.events, engine.decisions, engine.cash_usd
-            )
-        )
         self._journal.commit(self._reached, self._reached, engine.state())
         return LiveRun(
             self._lease.account, self._lease.epoch, self._session.session_id, why,

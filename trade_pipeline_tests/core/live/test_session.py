@@ -14,7 +14,8 @@ from trade_pipeline.core.clock import MarketClock
 from trade_pipeline.core.execution.venue import Fill
 from trade_pipeline.core.ids import micros
 from trade_pipeline.core.live.halts import newest_halt, order_halt
-from trade_pipeline.core.live.lease import Lease
+from trade_pipeline.core.live.journal import LiveJournal
+from trade_pipeline.core.live.lease import Lease, LeaseLost
 from trade_pipeline.core.live.paper_venue import PaperVenue
 from trade_pipeline.core.live.ports import (
     InsufficientFunds,
@@ -140,6 +141,33 @@ def test_limits_bound_stakes_and_exposure(store: Store) -> None:
     assert reasons.get("no_free_slot", 0) == 0
 
 
+def test_nothing_is_sent_when_the_lease_ran_out_between_the_commit_and_the_sending(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = LiveJournal.commit
+
+    def slowly(self: LiveJournal, *given: Any) -> list[OrderIntent]:
+        intents = commit(self, *given)
+        if intents:
+            # As a process sees it that was stopped here.
+            lease._deadline = 0.0
+        return intents
+
+    monkeypatch.setattr(LiveJournal, "commit", slowly)
+    config = paper.settings(ACCOUNT)
+    feed = replay_feed(config)
+    with (
+        store.database.connect(autocommit=True) as connection,
+        Lease(store.database, ACCOUNT, holder="x", mode="paper") as lease,
+    ):
+        venue = PaperVenue(connection, ACCOUNT, config.trading.venue(feed.kind))
+        session = LiveSession(store, config, feed, venue, MarketClock(0), lease)
+        with pytest.raises(LeaseLost):
+            asyncio.run(session.run())
+    assert ask(store, "SELECT count(*) FROM trade.order_intents") == [(1,)]
+    assert ask(store, "SELECT count(*) FROM trade.paper_orders") == [(0,)]
+
+
 class SlowVenue:
     """A venue elsewhere: answers take time, some are lost, and some orders never arrive."""
 
@@ -219,3 +247,19 @@ def test_orders_to_a_slow_venue_that_loses_some_are_each_sent_for_one_intent(sto
         "start", "never_arrived", "lapsed", "sent_again", "filled_while_away"
     }  # fmt: skip
     assert [one for one in done.findings if not one.explained] == []
+
+
+class BrokenVenue(SlowVenue):
+    """Its client has a mistake."""
+
+    async def submit(self, intent: OrderIntent) -> OrderState:
+        raise RuntimeError("a mistake in the client")
+
+
+def test_a_mistake_in_a_venues_client_ends_the_session_and_is_not_swallowed(store: Store) -> None:
+    config = paper.settings(ACCOUNT)
+    with Lease(store.database, ACCOUNT, holder="x", mode="paper") as lease:
+        feed = replay_feed(config)
+        session = LiveSession(store, config, feed, BrokenVenue(), MarketClock(0), lease)
+        with pytest.raises(RuntimeError, match="a mistake in the client"):
+            asyncio.run(session.run())
