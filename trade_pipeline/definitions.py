@@ -26,6 +26,14 @@ from trade_pipeline.defs.jobs import (
     retraining_job,
     training_job,
 )
+from trade_pipeline.defs.live import (
+    flatten_job,
+    halt_job,
+    live_job,
+    live_session,
+    live_session_sensor,
+    resume_job,
+)
 from trade_pipeline.defs.models import (
     candidate_model,
     eligible_model,
@@ -62,6 +70,7 @@ defs = dg.Definitions(
         canary_evaluation,
         production_model,
         monitoring_report,
+        live_session,
     ],
     asset_checks=[
         record_integrity,
@@ -83,9 +92,13 @@ defs = dg.Definitions(
         promotion_job,
         monitoring_job,
         rollback_job,
+        live_job,
+        halt_job,
+        flatten_job,
+        resume_job,
     ],
     schedules=[retraining_schedule, monitoring_schedule],
-    sensors=[retraining_sensor, canary_sensor, rollback_sensor],
+    sensors=[retraining_sensor, canary_sensor, rollback_sensor, live_session_sensor],
     resources={"store": TradeStore(), "progress": no_progress},
     executor=dg.in_process_executor,
 )

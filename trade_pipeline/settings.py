@@ -19,6 +19,8 @@ class Settings(BaseSettings):
         cache_url: any Valkey or Redis for hot features; unset: an embedded Valkey under ``home``.
         cache_memory_mb: MiB that the embedded Valkey may hold.
         artifacts_url: a folder or any fsspec URL (``s3://...``); unset: ``home/artifacts``.
+        live_trading: whether real money may be traded at all; a session needs its own settings as
+            well.
         ui_port: where the Dagster UI listens, on 127.0.0.1 only.
         coingecko_api_key, coinmarketcap_api_key: of the market providers; the others need none.
         coingecko_pro: whether CoinGecko's key is of a plan that is paid.
@@ -45,6 +47,7 @@ class Settings(BaseSettings):
     cache_url: SecretStr | None = None
     cache_memory_mb: int = Field(default=256, ge=16)
     artifacts_url: str | None = None
+    live_trading: bool = False
     ui_port: int = 3000
     coingecko_api_key: SecretStr | None = None
     coingecko_pro: bool = False

@@ -14,6 +14,7 @@ from trade_pipeline.cli import (
     exchange,
     features,
     ingest,
+    live,
     market,
     trading,
 )
@@ -32,6 +33,7 @@ app.add_typer(features.app, name="features")
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(deployments.app, name="models")
 app.add_typer(exchange.app, name="exchange")
+app.add_typer(live.app, name="live")
 for command in (
     campaign.demo,
     campaign.campaign,
@@ -39,6 +41,9 @@ for command in (
     trading.metrics,
     trading.trace,
     trading.up,
+    live.halt,
+    live.flatten,
+    live.resume,
 ):
     app.command()(command)
 

@@ -25,6 +25,7 @@ FLOW = (
     "training",
     "canary",
     "monitoring",
+    "live",
     "report",
     "tracking",
     "scanner",

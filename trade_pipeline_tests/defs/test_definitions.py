@@ -89,6 +89,7 @@ def test_the_assets_follow_the_flow_in_groups_with_owners_and_kinds() -> None:
             ["production_model", "shadow_outcomes", "trade_outcomes"],
             owners,
         ),
+        "live_session": ("live", ["production_model"], owners),
     }
 
 

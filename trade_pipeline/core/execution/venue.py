@@ -137,3 +137,15 @@ class Venue(Protocol):
     def impact_capacity_usd(self, state: TokenState, max_impact: float) -> float | None:
         """The stake whose entry has this own impact; None: no bound is known."""
         ...
+
+
+class OrderDesk(Protocol):
+    """Hears of each order when a session places it or takes it back, before it is recorded."""
+
+    def placed(self, order: Order, reason: str | None) -> None:
+        """An order goes to the venue; ``reason``: why the position is closed, for an exit."""
+        ...
+
+    def withdrawn(self, order: Order) -> None:
+        """What is left of an entry is not wanted any more."""
+        ...

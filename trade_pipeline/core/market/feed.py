@@ -11,8 +11,8 @@ import numpy.typing as npt
 from trade_pipeline.core.market.event import Floats, Instrument, Ints, MarketBatch, TradeRules
 
 
-class MarketFeed(Protocol):
-    """A market that can be read from a start to an end.
+class KnownMarket(Protocol):
+    """What a market knows of its instruments besides their events.
 
     Attributes:
         kind: ``uniswap-v2``, ``spot-1h`` or ``simulated``; what was learned on one kind is never
@@ -22,22 +22,6 @@ class MarketFeed(Protocol):
 
     kind: str
     instruments: Sequence[Instrument]
-
-    def content_address(self) -> str:
-        """The address of the market's content: the same address, the same events."""
-        ...
-
-    def span(self) -> tuple[int, int]:
-        """When its first and its last event were known, in microseconds since 1970-01-01 UTC."""
-        ...
-
-    def batches(self, start: int, end: int) -> Iterator[MarketBatch]:
-        """Events with ``start <= known_at < end``, in order.
-
-        Raises:
-            BadMarketData: the recording is missing, incomplete, out of order, or impossible.
-        """
-        ...
 
     def facts_at(self, token: npt.NDArray[np.int32], at: Ints) -> dict[str, Floats]:
         """What was known about tokens at moments (``known_at <= at``), a row a pair.
@@ -59,6 +43,26 @@ class MarketFeed(Protocol):
 
     def rules(self, token: int) -> TradeRules:
         """What the token's contract does to trades, where the market knows it."""
+        ...
+
+
+class MarketFeed(KnownMarket, Protocol):
+    """A market that can be read from a start to an end."""
+
+    def content_address(self) -> str:
+        """The address of the market's content: the same address, the same events."""
+        ...
+
+    def span(self) -> tuple[int, int]:
+        """When its first and its last event were known, in microseconds since 1970-01-01 UTC."""
+        ...
+
+    def batches(self, start: int, end: int) -> Iterator[MarketBatch]:
+        """Events with ``start <= known_at < end``, in order.
+
+        Raises:
+            BadMarketData: the recording is missing, incomplete, out of order, or impossible.
+        """
         ...
 
     def until(self, moment: int) -> MarketFeed:

@@ -67,6 +67,13 @@ class MarketHistory:
         self._quote_times: list[Ints] = [np.full(1, np.iinfo(np.int64).min)]
         self._quotes: list[Floats] = [np.full(1, np.nan)]
 
+    def grow(self, tokens: int) -> None:
+        """Make room for instruments that came into the market meanwhile."""
+        new = tokens - len(self._lengths)
+        self._times.extend(np.empty(0, np.int64) for _ in range(new))
+        self._values.extend(np.empty((len(_COLUMNS), 0)) for _ in range(new))
+        self._lengths.extend(0 for _ in range(new))
+
     def extend(self, batch: MarketBatch) -> npt.NDArray[np.int64]:
         """Append a batch; for each row, how many events its token has up to and with that row."""
         upto = np.empty(len(batch), np.int64)
@@ -123,7 +130,11 @@ class MarketHistory:
         Args:
             oldest: NaN where no event came in an hour (UTC) after that of this moment.
         """
-        times, quotes = np.concatenate(self._quote_times), np.concatenate(self._quotes)
+        if len(self._quotes) > 1:
+            # A live session asks after each of many small batches: what was joined stays joined.
+            self._quote_times = [np.concatenate(self._quote_times)]
+            self._quotes = [np.concatenate(self._quotes)]
+        times, quotes = self._quote_times[0], self._quotes[0]
         index = times.searchsorted(moments, side="right") - 1
         return np.where(times[index] // HOUR > oldest // HOUR, quotes[index], np.nan)
 

@@ -14,7 +14,7 @@ def whole_moments(batches: Iterable[MarketBatch], rows: int) -> Iterator[MarketB
     """The events of some batches in parts of about ``rows``, no moment in two of them."""
     carry: MarketBatch | None = None
     for fresh in batches:
-        batch = fresh if carry is None else _joined(carry, fresh)
+        batch = fresh if carry is None else joined(carry, fresh)
         start = 0
         while len(batch) - start > rows:
             last = batch.known_at[start + rows - 1]
@@ -28,7 +28,8 @@ def whole_moments(batches: Iterable[MarketBatch], rows: int) -> Iterator[MarketB
         yield carry
 
 
-def _joined(first: MarketBatch, second: MarketBatch) -> MarketBatch:
+def joined(first: MarketBatch, second: MarketBatch) -> MarketBatch:
+    """Two batches as one."""
     return MarketBatch(
         *(np.concatenate([getattr(first, f.name), getattr(second, f.name)]) for f in fields(first))
     )

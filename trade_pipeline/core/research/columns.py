@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trade_pipeline.core.market.event import DAY, FACT_NAMES, HOUR, SENTIMENT, Floats, Ints
-from trade_pipeline.core.market.feed import MarketFeed
+from trade_pipeline.core.market.feed import KnownMarket
 from trade_pipeline.core.market.history import MarketHistory
 from trade_pipeline.core.market.windows import EventWindows
 from trade_pipeline.core.research.rug import combined_risk, rug_scores
@@ -33,7 +33,7 @@ class Researcher:
         history: holds the events so far; it may grow between the questions.
     """
 
-    def __init__(self, feed: MarketFeed, history: MarketHistory) -> None:
+    def __init__(self, feed: KnownMarket, history: MarketHistory) -> None:
         self._feed = feed
         self._history = history
         unknown = float("nan")
@@ -52,7 +52,7 @@ class Researcher:
         """Everything that can be said about each pair; the names are those of the features.
 
         Args:
-            facts: `MarketFeed.facts_at` of the pairs.
+            facts: `KnownMarket.facts_at` of the pairs.
         """
         facts = _with_missing(facts, len(windows))
         found = dict(_prices(windows))

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from trade_pipeline.core.execution.book import to_micros, to_usd
-from trade_pipeline.core.execution.venue import Venue
+from trade_pipeline.core.execution.venue import OrderDesk, Venue
 from trade_pipeline.core.market.event import Floats
-from trade_pipeline.core.market.feed import MarketFeed
+from trade_pipeline.core.market.feed import KnownMarket
 from trade_pipeline.core.market.history import TokenState
 from trade_pipeline.core.records import RecordSink
 from trade_pipeline.core.research.snapshot import Snapshot
@@ -52,9 +52,11 @@ class Arms:
 
     Args:
         traffic: what a canary may decide; None: production decides everything with all of the fund.
+        desk: see `Trading`.
 
     Attributes:
         production: its trades.  ``canary``: those of the canary; None without traffic.
+        all: the arms there are.
     """
 
     def __init__(
@@ -62,13 +64,14 @@ class Arms:
         config: StrategyConfig,
         traffic: Traffic | None,
         venue: Venue,
-        feed: MarketFeed,
+        feed: KnownMarket,
         journal: RecordSink,
         state: Callable[[int], TokenState],
+        desk: OrderDesk | None = None,
     ) -> None:
         def trading(fund: int) -> Trading:
             own = config.model_copy(update={"small_fund_usd": to_usd(fund)})
-            return Trading(own, venue, feed, journal, state)
+            return Trading(own, venue, feed, journal, state, desk)
 
         fund = to_micros(config.small_fund_usd)
         part = 0 if traffic is None else to_micros(config.small_fund_usd * traffic.share)
@@ -76,7 +79,7 @@ class Arms:
         self._traffic = traffic
         self.production = trading(fund - part)
         self.canary = None if traffic is None else trading(part)
-        self._all = [one for one in (self.production, self.canary) if one is not None]
+        self.all = [one for one in (self.production, self.canary) if one is not None]
         self._idle = Account(
             cash_usd=venue.affordable_usd(config.small_fund_usd),
             equity_usd=config.small_fund_usd,
@@ -86,15 +89,15 @@ class Arms:
 
     @property
     def cash_usd(self) -> float:
-        return to_usd(sum(one.book.cash for one in self._all))
+        return to_usd(sum(one.book.cash for one in self.all))
 
     @property
     def open_positions(self) -> int:
-        return sum(len(one.book.positions) for one in self._all)
+        return sum(len(one.book.positions) for one in self.all)
 
     def next_due(self, before: int) -> tuple[int, int, Trading] | None:
         """Take the next timer that is due before a moment: when, its token and its arm."""
-        first = min(self._all, key=_first_due)
+        first = min(self.all, key=_first_due)
         if _first_due(first) >= before:
             return None
         due, _, token = heapq.heappop(first.timers)
@@ -102,7 +105,7 @@ class Arms:
 
     def end_session(self, at: int) -> None:
         """Close everything against the last known market."""
-        for one in self._all:
+        for one in self.all:
             one.end_session(at)
 
     def of(self, choice: Choice) -> Trading:

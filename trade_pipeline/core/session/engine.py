@@ -10,14 +10,15 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
 
 from trade_pipeline.core.clock import Clock
 from trade_pipeline.core.errors import BadConfig, BadMarketData
-from trade_pipeline.core.execution.venue import Venue
+from trade_pipeline.core.execution.venue import OrderDesk, Venue
 from trade_pipeline.core.features.own_records import (
     OwnRecords,
     hours_since_last_close,
@@ -25,20 +26,28 @@ from trade_pipeline.core.features.own_records import (
 )
 from trade_pipeline.core.features.vector import feature_row
 from trade_pipeline.core.ids import micros, moment_of, trade_uuid
-from trade_pipeline.core.ledger.journal import Journal
 from trade_pipeline.core.market.event import Floats, MarketBatch
-from trade_pipeline.core.market.feed import MarketFeed
+from trade_pipeline.core.market.feed import KnownMarket, MarketFeed
 from trade_pipeline.core.market.history import MarketHistory, TokenState
 from trade_pipeline.core.market.moments import whole_moments
 from trade_pipeline.core.market.windows import LOOKBACK
-from trade_pipeline.core.records import Record, Scan, Session, SessionEnd, TradeCandidate
+from trade_pipeline.core.records import (
+    Record,
+    RecordSink,
+    Scan,
+    Session,
+    SessionEnd,
+    TradeCandidate,
+)
 from trade_pipeline.core.session.arms import Arms
 from trade_pipeline.core.session.config import TradingConfig
+from trade_pipeline.core.session.trading import Trading
 from trade_pipeline.core.strategy.confidence import HEURISTIC_VERSION
 from trade_pipeline.core.strategy.config import StrategyConfig
 from trade_pipeline.core.strategy.decision import decide
 from trade_pipeline.core.strategy.evaluation import Evaluations, Evaluator
 from trade_pipeline.core.strategy.opinion import DecidingModel, Models, Opinions
+from trade_pipeline.core.strategy.sizing import Account
 from trade_pipeline.core.strategy.universe import FILTERS, VOLUME, universe_codes
 
 if TYPE_CHECKING:
@@ -87,12 +96,13 @@ class SessionCounts:
                 self._seconds[one.by.version] = before + one.seconds
 
 
-class TradingSession:
-    """One run of the strategy over a range of market time.
+class SessionEngine:
+    """The strategy at work on a market's events; who feeds it is a matter of the session.
 
     Args:
-        session: its record; the id, range and params come from it.
+        session: its record; the id, start and params come from it.
         journal: where the records go.
+        desk: see `Trading`.
         rug_risk: the model of the rug probability; None: the probability is unknown.
         model: the model that decides, ``config.model``; None: the heuristic.
         canary: the model on trial, ``config.canary.model``.
@@ -100,7 +110,6 @@ class TradingSession:
             A canary decides with the traffic and the part of the fund that the config gives it; a
             session without ``config.canary`` gives it none.  Without a canary its part trades
             nothing new.
-        progress: called with (events so far, market time in microseconds) now and then.
     """
 
     def __init__(
@@ -108,22 +117,21 @@ class TradingSession:
         session: Session,
         config: TradingConfig,
         *,
-        feed: MarketFeed,
+        feed: KnownMarket,
         venue: Venue,
         clock: Clock,
-        journal: Journal,
+        journal: RecordSink,
         rug_risk: RugRisk | None = None,
         model: TradeModel | None = None,
         canary: TradeModel | None = None,
         deployed: Callable[[], Models] | None = None,
-        progress: Progress | None = None,
+        desk: OrderDesk | None = None,
     ) -> None:
         assert session.range_start is not None
-        assert session.range_end is not None
         assert session.params_ptr is not None
         self._session = session
         self._params_ptr = session.params_ptr
-        self._start, self._end = micros(session.range_start), micros(session.range_end)
+        self._start = micros(session.range_start)
         self._config = config.strategy
         self._deployed = deployed or _always(config, model, canary)
         self._interval = config.interval(session.market)
@@ -131,13 +139,12 @@ class TradingSession:
         self._venue = venue
         self._clock = clock
         self._journal = journal
-        self._progress = progress
         self._history = MarketHistory(len(feed.instruments))
         self._evaluator = evaluator(config.strategy, feed, self._history, venue, rug_risk)
         self._own = self._own_newest = OwnRecords()
         self._own_counts: tuple[int, ...] = ()
         self._own_known: dict[str, Floats] = {}
-        self._arms = Arms(config.strategy, config.canary, venue, feed, self, self._state)
+        self._arms = Arms(config.strategy, config.canary, venue, feed, self, self._state, desk)
         self._upto = [0] * len(feed.instruments)
         self._last_slot = np.full(len(feed.instruments), -1, np.int64)
         self._quote = math.nan
@@ -147,39 +154,6 @@ class TradingSession:
         self._scan_evaluated = 0
         self._scan_failed: Counter[str] = Counter()
         self.counts = SessionCounts()
-
-    def run(self) -> SessionCounts:
-        """Run to the end of the range; afterwards everything is in the journal, not yet flushed.
-
-        Raises:
-            BadMarketData: the market has no event in the range, or a wrong one.
-        """
-        self.append(self._session)
-        batches = self._feed.batches(self._start - LOOKBACK, self._end)
-        for part in whole_moments(batches, PART_ROWS):
-            self._run_part(part)
-            if self._progress is not None:
-                self._progress(self.counts.events, int(part.known_at[-1]))
-        if not self.counts.events:
-            first, last = (moment_of(at).isoformat() for at in self._feed.span())
-            raise BadMarketData(
-                f"{self._session.market}: no event between {self._session.range_start} and "
-                f"{self._session.range_end}; this market spans {first} to {last}"
-            )
-        self._fire_timers(self._end)
-        self._clock.advance(self._end)
-        self._arms.end_session(self._end)
-        self._end_scan()
-        self.counts.final_cash_usd = self._arms.cash_usd
-        self.append(
-            SessionEnd(
-                session_id=self._session.session_id,
-                events=self.counts.events,
-                decisions=self._decisions,
-                final_cash_usd=self.counts.final_cash_usd,
-            )
-        )
-        return self.counts
 
     def append(self, record: Record) -> None:
         """Put a record into the journal, and note what the features tell of it."""
@@ -295,10 +269,10 @@ class TradingSession:
             account if choice.canary else account.part(models.fund_share),
             entry_confidence=choice.by.entry_confidence(config.signal),
             position_open=token in trading.book.positions,
-            protection=trading.protections.refusal(at, token, account.equity_usd),
-            impact_capacity_usd=capacity,
+            protection=self._refusal(trading, token, at, account),
+            impact_capacity_usd=self._stake_bound(capacity),
         )
-        uuid = trade_uuid(self._session.session_id, instrument, self._decisions, at)
+        uuid = self._uuid(token, instrument, at)
         features = feature_row(uuid, int(evaluations.known_at[row]), vector)
         verb = "enter" if decision.enter else "skip"
         compared = self._arms.compared(choice, opinions, n, snapshot, capacity)
@@ -331,6 +305,18 @@ class TradingSession:
         self.counts.candidates[verb, decision.reason] += 1
         if decision.stake_usd is not None:
             trading.enter(uuid, token, at, state, decision.stake_usd)
+
+    def _refusal(self, trading: Trading, token: int, at: int, account: Account) -> str | None:
+        """Why no entry is allowed now, or None."""
+        return trading.protections.refusal(at, token, account.equity_usd)
+
+    def _stake_bound(self, capacity_usd: float | None) -> float | None:
+        """The largest stake that is allowed now, from that of the own price impact."""
+        return capacity_usd
+
+    def _uuid(self, token: int, instrument: str, at: int) -> UUID:
+        """The UUID of the decision that is being made."""
+        return trade_uuid(self._session.session_id, instrument, self._decisions, at)
 
     def _own_columns(self, at: int) -> dict[str, Floats]:
         counts = (*self._own.counts(), self._arms.open_positions)
@@ -376,9 +362,67 @@ class TradingSession:
         self._scan_evaluated, self._scan_failed = 0, Counter()
 
 
+class TradingSession(SessionEngine):
+    """One run of the strategy over a range of market time.
+
+    Args:
+        session: its record, with the range.
+        progress: called with (events so far, market time in microseconds) now and then.
+        given: see `SessionEngine`.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        config: TradingConfig,
+        *,
+        feed: MarketFeed,
+        progress: Progress | None = None,
+        **given: Any,
+    ) -> None:
+        assert session.range_end is not None
+        super().__init__(session, config, feed=feed, **given)
+        self._market = feed
+        self._end = micros(session.range_end)
+        self._progress = progress
+
+    def run(self) -> SessionCounts:
+        """Run to the end of the range; afterwards everything is in the journal, not yet flushed.
+
+        Raises:
+            BadMarketData: the market has no event in the range, or a wrong one.
+        """
+        self.append(self._session)
+        batches = self._market.batches(self._start - LOOKBACK, self._end)
+        for part in whole_moments(batches, PART_ROWS):
+            self._run_part(part)
+            if self._progress is not None:
+                self._progress(self.counts.events, int(part.known_at[-1]))
+        if not self.counts.events:
+            first, last = (moment_of(at).isoformat() for at in self._market.span())
+            raise BadMarketData(
+                f"{self._session.market}: no event between {self._session.range_start} and "
+                f"{self._session.range_end}; this market spans {first} to {last}"
+            )
+        self._fire_timers(self._end)
+        self._clock.advance(self._end)
+        self._arms.end_session(self._end)
+        self._end_scan()
+        self.counts.final_cash_usd = self._arms.cash_usd
+        self.append(
+            SessionEnd(
+                session_id=self._session.session_id,
+                events=self.counts.events,
+                decisions=self._decisions,
+                final_cash_usd=self.counts.final_cash_usd,
+            )
+        )
+        return self.counts
+
+
 def evaluator(
     config: StrategyConfig,
-    feed: MarketFeed,
+    feed: KnownMarket,
     history: MarketHistory,
     venue: Venue,
     rug_risk: RugRisk | None = None,

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from uuid import UUID
 
 from trade_pipeline.core.execution.book import Book, Position, to_micros, to_usd
-from trade_pipeline.core.execution.venue import Fill, Order, Refusal, Venue
+from trade_pipeline.core.execution.venue import Fill, Order, OrderDesk, Refusal, Venue
 from trade_pipeline.core.ids import client_order_id, moment_of
 from trade_pipeline.core.market.event import HOUR
-from trade_pipeline.core.market.feed import MarketFeed
+from trade_pipeline.core.market.feed import KnownMarket
 from trade_pipeline.core.market.history import TokenState
 from trade_pipeline.core.records import (
     ExecutionRecord,
@@ -32,6 +33,7 @@ class Trading:
 
     Args:
         state: gives a token's state at the present moment.
+        desk: told of each order, where orders leave this process.
 
     Attributes:
         timers: heap of (due, number, token); the session fires those that are due.
@@ -41,10 +43,12 @@ class Trading:
         self,
         config: StrategyConfig,
         venue: Venue,
-        feed: MarketFeed,
+        feed: KnownMarket,
         journal: RecordSink,
         state: Callable[[int], TokenState],
+        desk: OrderDesk | None = None,
     ) -> None:
+        self._desk = desk
         self._exits = config.exits
         self._venue = venue
         self._feed = feed
@@ -85,6 +89,8 @@ class Trading:
             due_at=self._venue.due_at(at),
         )
         self.book.positions[token] = Position(uuid, token, order, state.liquidity_usd)
+        if self._desk is not None:
+            self._desk.placed(order, None)
         self._submitted(order, stake_usd / state.price_usd, stake_usd)
 
     def on_event(self, token: int, at: int) -> None:
@@ -117,6 +123,56 @@ class Trading:
         elif position.bought and at >= position.opened_at + self._max_hold:
             self._exit(position, TerminationReason.MAX_HOLD, self._state(token), at)
 
+    def heard(self, token: int, at: int) -> None:
+        """The venue told something of a token's orders: book all of it."""
+        while (position := self.book.positions.get(token)) is not None:
+            before = (position.tokens, position.bought, position.entry_order, position.exit_order)
+            for order in (position.entry_order, position.exit_order):
+                if order is not None:
+                    self._work(position, order, self._state(token), at)
+                    break
+            after = (position.tokens, position.bought, position.entry_order, position.exit_order)
+            if after == before:
+                return
+
+    def close_now(self, token: int, at: int, reason: TerminationReason) -> None:
+        """Close a position, or take its entry back, because somebody wants it."""
+        position = self.book.positions[token]
+        if position.bought and position.exit_reason is None:
+            self._exit(position, reason, self._state(token), at)
+        elif not position.bought and position.entry_order is not None:
+            self._cancel_entry(position, at, f"exit: {reason}")
+            del self.book.positions[token]
+
+    def sold_by_hand(self, token: int, sales: Sequence[tuple[str, Fill]], at: int) -> None:
+        """Book fills (order id, fill) of a position that somebody sold at the venue."""
+        position = self.book.positions[token]
+        if position.entry_order is not None:
+            self._cancel_entry(position, at, "sold by hand")
+        position.exit_reason = TerminationReason.MANUAL
+        for number, (order_id, fill) in enumerate(sales, 1):
+            order = Order(
+                uuid=position.uuid,
+                order_id=order_id,
+                token=token,
+                leg="exit",
+                submitted_at=fill.at,
+                decision_price=fill.price,
+                tokens=position.tokens,
+            )
+            self._exit_filled(position, order, replace(fill, complete=number == len(sales)))
+
+    def resume(self, position: Position) -> None:
+        """Go on with a position from before this process."""
+        self.book.positions[position.token] = position
+        for order in (position.entry_order, position.exit_order):
+            if order is not None and order.due_at is not None:
+                self._wake(order.due_at, position.token)
+        if position.bought:
+            self._wake(position.opened_at + self._max_hold, position.token)
+        if position.exit_reason is not None and position.exit_order is None:
+            self._wake(position.retry_at, position.token)
+
     def end_session(self, at: int) -> None:
         """Close everything against the last known market."""
         for position in list(self.book.positions.values()):
@@ -144,8 +200,7 @@ class Trading:
 
     def _watch(self, position: Position, state: TokenState, at: int) -> None:
         """Follow an open position and begin its exit when a barrier or an alarm is reached."""
-        if state.known_at > position.opened_at:
-            self._follow_extremes(position, state)
+        self.follow(position, state)
         drop = self._exits.rug_liquidity_drop * position.liquidity_usd
         if position.removed_usd >= drop and position.removed_usd > 0:
             self._exit(position, TerminationReason.RUGPULL_EXIT, state, at)
@@ -160,7 +215,10 @@ class Trading:
         if touch is not None:
             self._exit(position, _REASONS[touch.barrier], state, at, touch.trigger_price)
 
-    def _follow_extremes(self, position: Position, state: TokenState) -> None:
+    def follow(self, position: Position, state: TokenState) -> None:
+        """Note how good and how bad a position has been."""
+        if state.known_at <= position.opened_at:
+            return
         cost = position.entry_price * position.tokens
         low, high = self._venue.range_usd(position.tokens, state)
         position.worst = min(position.worst, low / cost - 1.0)
@@ -205,6 +263,9 @@ class Trading:
             due_at=self._venue.due_at(at),
         )
         position.attempts += 1
+        if self._desk is not None:
+            assert position.exit_reason is not None
+            self._desk.placed(order, position.exit_reason.value)
         self._submitted(order, position.tokens, None)
         return order
 
@@ -251,6 +312,8 @@ class Trading:
 
     def _cancel_entry(self, position: Position, at: int, why: str) -> None:
         assert position.entry_order is not None
+        if self._desk is not None:
+            self._desk.withdrawn(position.entry_order)
         self._refused(position.entry_order, Refusal(at, why), OrderEvent.CANCELLED)
         position.entry_order = None
 

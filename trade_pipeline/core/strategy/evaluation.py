@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from trade_pipeline.core.features.vector import clock_columns, feature_matrix
 from trade_pipeline.core.market.event import DAY, Floats, Ints, TokenFacts
-from trade_pipeline.core.market.feed import MarketFeed
+from trade_pipeline.core.market.feed import KnownMarket
 from trade_pipeline.core.market.history import MarketHistory, TokenState
 from trade_pipeline.core.market.windows import EventWindows
 from trade_pipeline.core.research.columns import Researcher
@@ -78,7 +78,7 @@ class Evaluator:
     def __init__(
         self,
         config: StrategyConfig,
-        feed: MarketFeed,
+        feed: KnownMarket,
         history: MarketHistory,
         costs: Costs,
         rug_risk: RugRisk | None = None,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from trade_pipeline.core.market.event import DAY, HOUR
 from trade_pipeline.core.records import TerminationReason
 from trade_pipeline.core.strategy.config import ProtectionConfig
@@ -37,6 +39,20 @@ class Protections:
         """Note why a trade of a token ended."""
         if reason in _BAD_ENDS:
             self._cooldowns[token] = at + int(self._config.cooldown_hours * HOUR)
+
+    def state(self) -> dict[str, float]:
+        """What a successor has to know, besides the outcomes."""
+        return {
+            "peak": self._peak,
+            "day": self._day,
+            "day_start": self._day_start,
+            "paused_until": self._paused_until,
+        }
+
+    def restore(self, state: Mapping[str, float]) -> None:
+        """Go on from what `state` told; the outcomes are noted by `closed`."""
+        self._peak, self._day_start = state["peak"], state["day_start"]
+        self._day, self._paused_until = int(state["day"]), int(state["paused_until"])
 
     def refusal(self, at: int, token: int, equity_usd: float) -> str | None:
         """Why no entry is allowed now, or None."""

@@ -31,7 +31,9 @@ from trade_pipeline_tests.core.samples import START
 LOGINS: tuple[Role, ...] = get_args(Role)
 CHAIN = "append-only"
 # Records without a chain of their own.
-UNCHAINED = {"artifacts", "artifact_aliases", "dataset_members", "session_runs"}
+UNCHAINED = {
+    "artifacts", "artifact_aliases", "dataset_members", "session_runs", "halts", "live_requests",
+}  # fmt: skip
 VECTOR = bytes(32)
 
 
@@ -129,6 +131,17 @@ def fill(connection: psycopg.Connection) -> None:
     deploy(connection, 98, "production", "v1", "promote", "promote")
     insert(connection, "monitoring_reports", 99, report_id="r", model_version="v1", deployment=2,
            looked_at=START, monitored_at=START, broken=False, rolls_back=False)  # fmt: skip
+    connection.execute("SELECT trade.take_lease('a', 'test', 'paper', 600, false)")
+    with connection.transaction():
+        insert(connection, "live_decisions", 99, account="a", epoch=1, instrument="i", slot=0,
+               uuid=trade.uuid)  # fmt: skip
+    insert(connection, "order_intents", 99, client_order_id="c", uuid=trade.uuid, account="a",
+           epoch=1, leg="entry", attempt=0, instrument="i", stake_usd=1.0, decision_price=1.0,
+           submitted_at=START)  # fmt: skip
+    insert(connection, "reconciliations", 99, account="a", epoch=1, number=0, kind="start",
+           explained=True)  # fmt: skip
+    raw_insert(connection, "halts", account="a", action="halt", reason="r", by_whom="t")
+    raw_insert(connection, "live_requests", account="a", wanted=True, settings="{}", by_whom="t")
 
 
 def deploy(
@@ -234,7 +247,10 @@ def test_every_table_is_a_table_of_records_or_known_not_to_be(owner: psycopg.Con
         "AND relkind IN ('r', 'p') AND NOT relispartition"
     ).fetchall()
     others = {name for (name,) in rows} - set(protected_tables(owner))
-    assert others == {"chain_heads", "ledger_columns", "market_series", "migrations"}
+    assert others == {
+        "chain_heads", "ledger_columns", "market_series", "migrations",
+        "leases", "live_progress", "paper_orders", "paper_fills",
+    }  # fmt: skip
 
 
 def test_only_the_writer_inserts_and_only_into_the_tables_themselves(filled: Database) -> None:

@@ -1,0 +1,99 @@
+"""Every setting of a live session."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from trade_pipeline.core.config import Config
+from trade_pipeline.core.errors import BadConfig
+from trade_pipeline.core.session.config import TradingConfig
+
+
+class LiveLimits(BaseModel):
+    """What stops entries besides the strategy's own protections.  Exits are never stopped."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    max_token_usd: float | None = Field(None, gt=0, description="largest stake in one token, USD")
+    max_exposure_usd: float | None = Field(
+        None, gt=0, description="largest sum of what is in open positions and entries, USD"
+    )
+    max_orders_per_minute: int = Field(10, ge=1, description="entries sent in a minute")
+    max_event_age_seconds: float = Field(
+        60, gt=0, description="an event that happened longer before it was known decides nothing"
+    )
+    max_silence_seconds: float = Field(
+        120, gt=0, description="after a feed was silent for longer, entries wait for a minute of it"
+    )
+    max_price_jump: float = Field(
+        5,
+        gt=1,
+        description="a price this many times the one before is not believed",
+    )
+
+
+class ReplayConfig(BaseModel):
+    """A recorded or simulated market that a paper session trades as if it were arriving."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    market: Literal["uniswap-v2", "spot-1h", "simulated"] = "simulated"
+    data: Path | None = None
+    start: datetime
+    end: datetime
+    seed: int = 7
+    speed: float = Field(60, ge=0, description="times the wall's time; 0: without waits")
+    cell_seconds: float = Field(1, gt=0, description="market time in one batch")
+
+
+class LiveConfig(Config):
+    """How an account is traded."""
+
+    CALLED: ClassVar[str] = "live"
+
+    account: str = Field("paper", pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")
+    mode: Literal["paper", "live"] = "paper"
+    venue: str = Field("default", description="venue of the account, as deployments name it")
+    confirm: str | None = Field(None, description="for real money: 'real money on ACCOUNT'")
+    window_hours: float = Field(24, gt=0, description="a session hands over after this, wall time")
+    reconcile_seconds: float = Field(30, gt=0, description="between two looks at the venue")
+    resend_seconds: float = Field(
+        30, ge=0, description="an entry that never arrived is sent again within this, market time"
+    )
+    max_behind_seconds: float = Field(
+        2, gt=0, description="behind the market by more, scans are dropped and exits go on"
+    )
+    lease_seconds: float = Field(10, ge=1, description="a lease without heartbeat ends after this")
+    limits: LiveLimits = LiveLimits()
+    replay: ReplayConfig | None = None
+    trading: TradingConfig = TradingConfig()
+
+    @model_validator(mode="after")
+    def _is_meant(self) -> Self:
+        if self.mode == "paper":
+            return self
+        wanted = f"real money on {self.account}"
+        if self.confirm != wanted:
+            raise ValueError(f"confirm={self.confirm!r}: a live session needs {wanted!r}")
+        for name in ("max_token_usd", "max_exposure_usd"):
+            if getattr(self.limits, name) is None:
+                raise ValueError(f"limits.{name}=None: a live session needs this limit")
+        if self.replay is not None:
+            raise ValueError("replay: a live session trades no recorded market")
+        return self
+
+    def require_allowed(self, live_trading: bool) -> None:
+        """Refuse real money where this installation is not set up for it.
+
+        Raises:
+            BadConfig: the mode is live and the setting does not allow it.
+        """
+        if self.mode == "live" and not live_trading:
+            raise BadConfig(
+                "mode='live': this installation trades no real money; set "
+                "TRADE_PIPELINE_LIVE_TRADING=true where it should"
+            )

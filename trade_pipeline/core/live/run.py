@@ -1,0 +1,85 @@
+"""Opens what a live session needs by its settings, and runs it."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack
+
+from trade_pipeline.core.canary.record import Scope
+from trade_pipeline.core.canary.serving import with_deployed
+from trade_pipeline.core.clock import MarketClock
+from trade_pipeline.core.errors import BadConfig
+from trade_pipeline.core.ids import micros
+from trade_pipeline.core.live.config import LiveConfig
+from trade_pipeline.core.live.feed import ReplayFeed
+from trade_pipeline.core.live.lease import Lease
+from trade_pipeline.core.live.paper_venue import PaperVenue
+from trade_pipeline.core.live.requests import end_sessions, newest_request
+from trade_pipeline.core.live.session import LiveRun, LiveSession
+from trade_pipeline.core.market.source import open_market
+from trade_pipeline.core.store.store import Store
+
+
+def replay_feed(config: LiveConfig) -> ReplayFeed:
+    """The market that a paper session's settings name.
+
+    Raises:
+        BadConfig, BadMarketData: see `open_market`; there is none.
+    """
+    replay = config.replay
+    if replay is None:
+        raise BadConfig("replay: unset; no feed of a real market is connected")
+    for name in ("start", "end"):
+        if getattr(replay, name).utcoffset() is None:
+            raise BadConfig(f"replay.{name}={getattr(replay, name)}: expected a time with a zone")
+    start, end = micros(replay.start), micros(replay.end)
+    market = open_market(
+        replay.market, data=replay.data, seed=replay.seed, start=start, end=end,
+        simulator=config.trading.simulator,
+    )  # fmt: skip
+    cell = round(replay.cell_seconds * 1_000_000)
+    return ReplayFeed(market, start=start, end=end, speed=replay.speed, cell=cell)
+
+
+def run_live(
+    store: Store,
+    config: LiveConfig,
+    *,
+    holder: str,
+    live_trading: bool = False,
+) -> LiveRun:
+    """Trade an account by its settings until the session's window ends.
+
+    Args:
+        holder: who it is, such as a Dagster run's id.
+        live_trading: whether this installation may trade real money.
+
+    Raises:
+        BadConfig: the settings are not allowed, or name what is not there.
+        LeaseHeld: another session trades the account.
+        LeaseLost: another one trades it now.
+        StoreUnavailable: the database cannot be reached.
+    """
+    config.require_allowed(live_trading)
+    if config.mode == "live":
+        raise BadConfig("mode='live': no venue for real orders is connected")
+    feed = replay_feed(config)
+    with ExitStack() as opened:
+        connection = opened.enter_context(store.database.connect(autocommit=True))
+        scope = Scope(feed.kind, config.venue, config.mode)
+        trading = with_deployed(connection, scope, config.trading)
+        config = config.model_copy(update={"trading": trading})
+        lease = opened.enter_context(
+            Lease(
+                store.database, config.account, holder=holder, mode=config.mode,
+                seconds=config.lease_seconds, heartbeat_seconds=config.lease_seconds / 5,
+            )
+        )  # fmt: skip
+        venue = PaperVenue(connection, config.account, trading.venue(feed.kind))
+        # The clock of a replay is the market's: it stands where the newest event was read.
+        session = LiveSession(store, config, feed, venue, MarketClock(0), lease)
+        done = asyncio.run(session.run())
+        if done.why == "market" and newest_request(connection, config.account) is not None:
+            # There is nothing for a successor.
+            end_sessions(connection, config.account, by="the session: its market is over")
+        return done

@@ -1,0 +1,78 @@
+"""A paper session that ends anywhere goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from trade_pipeline.core.live.journal import LiveJournal
+from trade_pipeline.core.live.paper_venue import PaperVenue
+from trade_pipeline.core.store.artifacts import ArtifactStore
+from trade_pipeline.core.store.server import EmbeddedPostgres
+from trade_pipeline.core.store.store import Store
+from trade_pipeline_tests.conftest import KILLS, create_database
+from trade_pipeline_tests.core.live import paper
+from trade_pipeline_tests.core.live.paper import ACCOUNT, Crash, Trades, crashing, trades_of
+
+POINTS = {
+    "before a commit": (LiveJournal, "commit", False, 30),
+    "between commit and sending": (LiveJournal, "commit", True, 30),
+    "after the sending": (PaperVenue, "state_of", True, 6),
+    "before the market reaches an order": (PaperVenue, "reach", False, 6),
+    "after a fill that nobody heard of": (PaperVenue, "reach", True, 6),
+}
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_sessions_that_end_at_any_point_make_the_trades_of_an_undisturbed_one(
+    server: EmbeddedPostgres, artifacts: ArtifactStore, undisturbed: Trades, point: str
+) -> None:
+    kind, name, after, rarest = POINTS[point]
+    chosen, crashes = random.Random(point), 0
+    with create_database(server) as database:
+        store, over = Store(database, artifacts), False
+        while not over:
+            method = crashing(getattr(kind, name), chosen.randint(2, rarest), after=after)
+            try:
+                with mock.patch.object(kind, name, method):
+                    paper.run(store, ACCOUNT)
+                over = True
+            except Crash:
+                crashes += 1
+        assert crashes >= 3
+        found = trades_of(store, ACCOUNT)
+        for table in undisturbed:
+            assert found[table] == undisturbed[table], table
+        with database.connect("trade_reader") as connection:
+            assert connection.execute("SELECT * FROM trade.halts").fetchall() == []
+
+
+@pytest.mark.reliability
+def test_a_process_that_is_killed_before_a_sending_is_finished_by_another(
+    server: EmbeddedPostgres, undisturbed: Trades
+) -> None:
+    chosen = random.Random(7)
+    for _ in range(max(1, KILLS // 3)):
+        with create_database(server) as database:
+            store = Store(database, ArtifactStore(str(server.folder.parent / "artifacts")))
+            with database.connect() as connection:
+                name = connection.info.dbname
+            command = [sys.executable, "-m", paper.__name__, str(server.folder), name, ACCOUNT]
+            ended = subprocess.run(
+                [*command, str(chosen.randint(1, 8)), "kill"],
+                cwd=Path(__file__).resolve().parents[3],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert ended.returncode == -signal.SIGKILL, ended.stderr
+            # Its lease has not expired; that nobody is connected is enough.
+            done = paper.run(store, ACCOUNT)
+            assert (done.epoch, "sent_again" in [one.kind for one in done.findings]) == (2, True)
+            assert trades_of(store, ACCOUNT) == undisturbed

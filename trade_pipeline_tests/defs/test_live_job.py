@@ -1,0 +1,89 @@
+"""A live session as a run of Dagster: asked for by the sensor, halted by a job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import dagster as dg
+import pytest
+
+from trade_pipeline.core.live.halts import newest_halt
+from trade_pipeline.core.live.lease import Lease
+from trade_pipeline.core.live.requests import end_sessions, newest_request, order_session
+from trade_pipeline.core.store.store import Store
+from trade_pipeline.definitions import defs
+from trade_pipeline.defs.live import ACCOUNT, live_session_sensor
+from trade_pipeline_tests.core.live import paper
+from trade_pipeline_tests.defs.launch import QUIET
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as made:
+        yield made
+
+
+def tick(instance: dg.DagsterInstance) -> list[dg.RunRequest]:
+    """What the sensor asks for, as the daemon gets it."""
+    context = dg.build_sensor_context(instance=instance, resources=dict(defs.resources or {}))
+    return list(live_session_sensor.evaluate_tick(context).run_requests or [])
+
+
+def accounts(found: list[dg.RunRequest]) -> list[str]:
+    return [one.tags[ACCOUNT] for one in found]
+
+
+def test_the_sensor_asks_for_a_session_that_trades_and_nobody_else_does(
+    store: Store, instance: dg.DagsterInstance
+) -> None:
+    with store.database.connect(autocommit=True) as connection:
+        order_session(connection, paper.settings("dagster", days=0.1), by="test")
+        asked = tick(instance)
+        assert accounts(asked) == ["dagster"]
+        with Lease(store.database, "dagster", holder="somebody", mode="paper"):
+            assert accounts(tick(instance)) == []
+        result = defs.resolve_job_def("live_job").execute_in_process(
+            instance=instance,
+            run_config={**asked[0].run_config, "loggers": QUIET},
+            tags=asked[0].tags,
+        )
+        (told,) = result.asset_materializations_for_node("live_session")
+        assert told.metadata["ended"].value == "market"
+        request = newest_request(connection, "dagster")
+        assert request is not None
+        assert not request.wanted
+        assert accounts(tick(instance)) == []
+
+
+def test_a_run_that_says_it_runs_and_holds_no_lease_is_ended_and_replaced(
+    store: Store, instance: dg.DagsterInstance
+) -> None:
+    with store.database.connect(autocommit=True) as connection:
+        order_session(connection, paper.settings("ghost"), by="test")
+        run = instance.create_run_for_job(defs.resolve_job_def("live_job"), tags={ACCOUNT: "ghost"})
+        with Lease(store.database, "ghost", holder=run.run_id, mode="paper"):
+            assert accounts(tick(instance)) == []
+        # Its worker and code server died: Dagster will never say so.
+        start = dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, "live_job")
+        instance.report_dagster_event(start, run.run_id)
+        assert accounts(tick(instance)) == ["ghost"]
+        ended = instance.get_run_by_id(run.run_id)
+        assert ended is not None
+        assert ended.status == dg.DagsterRunStatus.FAILURE
+        end_sessions(connection, "ghost", by="test")
+
+
+@pytest.mark.parametrize("action", ["halt", "flatten", "resume"])
+def test_the_kill_switch_is_a_job(store: Store, instance: dg.DagsterInstance, action: str) -> None:
+    with store.database.connect(autocommit=True) as connection:
+        order_session(connection, paper.settings("switched"), by="test")
+        end_sessions(connection, "switched", by="test")
+        config = {"account": "switched", "reason": "a try"}
+        result = defs.resolve_job_def(f"{action}_job").execute_in_process(
+            instance=instance,
+            run_config={"ops": {"order_halt_op": {"config": config}}, "loggers": QUIET},
+        )
+        assert result.success
+        halt = newest_halt(connection, "switched")
+    assert halt is not None
+    assert (halt.action, halt.reason) == (action, "a try")

@@ -1,0 +1,44 @@
+"""The commands about live sessions and the kill switch as a user types them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trade_pipeline.core.store.store import Store
+from trade_pipeline.settings import Settings
+from trade_pipeline_tests.integration.typed import run_in
+
+REPLAY = (
+    "--market", "simulated", "--start", "2026-01-05", "--end", "2026-01-06", "--speed", "0",
+    "--set", "replay.cell_seconds=60", "--set", "trading.simulator.pools_per_day=5",
+)  # fmt: skip
+
+
+def test_a_session_is_started_halted_and_seen_by_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_in(monkeypatch, {"TRADE_PIPELINE_HOME": str(tmp_path / "home")})
+    with Store.open(Settings()):
+        assert run("live", "status", "--json").facts == []
+        unknown = run("halt", "--account", "nobody")
+        assert (unknown.code, "account='nobody'" in unknown.err) == (2, True)
+        live = run("live", "start", "--mode", "live", "--account", "main")
+        assert (live.code, "real money on main" in live.err) == (2, True)
+
+        assert "a session is wanted" in run("live", "start", *REPLAY).out
+        (row,) = run("live", "status", "--json").facts
+        assert (row["account"], row["wanted"], row["holder"]) == ("paper", True, None)
+        assert "halt is event" in run("halt", "--reason", "a try").out
+        done = run("live", "start", *REPLAY, "--here", "--json")
+        assert done.code == 0, done.err
+        assert done.facts["why"] == "market"
+        assert done.facts["open_positions"] == 0
+        (row,) = run("live", "status", "--json").facts
+        assert (row["wanted"], row["holder"], row["epoch"]) == (False, None, 1)
+        assert row["halted"].startswith("halt: a try (")
+        assert run("resume").code == 0
+        (row,) = run("live", "status", "--json").facts
+        assert row["halted"] is None
+        assert "no session is wanted" in run("live", "stop").out
