@@ -31,6 +31,7 @@ benchmark: .venv/installed
 	$(BIN)/python benchmarks/session.py $(if $(DATA),--market uniswap-v2 --data "$(DATA)/uniswap_v2")
 	$(BIN)/python benchmarks/features.py --feast
 	$(BIN)/python benchmarks/online.py
+	$(BIN)/python benchmarks/live.py
 	$(BIN)/python benchmarks/models.py --mlflow
 	$(if $(DATA),$(BIN)/python benchmarks/rug.py --data "$(DATA)")
 	$(if $(DATA),$(BIN)/python benchmarks/gates.py --data "$(DATA)")

@@ -12,7 +12,7 @@ from trade_pipeline_tests.integration.typed import run_in
 
 REPLAY = (
     "--market", "simulated", "--start", "2026-01-05", "--end", "2026-01-06", "--speed", "0",
-    "--set", "replay.cell_seconds=60", "--set", "trading.simulator.pools_per_day=5",
+    "--set", "replay.cell_seconds=10", "--set", "trading.simulator.pools_per_day=5",
 )  # fmt: skip
 
 

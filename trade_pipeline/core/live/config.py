@@ -47,7 +47,9 @@ class ReplayConfig(BaseModel):
     end: datetime
     seed: int = 7
     speed: float = Field(60, ge=0, description="times the wall's time; 0: without waits")
-    cell_seconds: float = Field(1, gt=0, description="market time in one batch")
+    cell_seconds: float = Field(
+        1, gt=0, le=10, description="market time in one batch, shorter than from order to fill"
+    )
 
 
 class LiveConfig(Config):

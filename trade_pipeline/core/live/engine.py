@@ -21,7 +21,13 @@ from trade_pipeline.core.live.records import LiveDecision, OrderIntent
 from trade_pipeline.core.live.stored import OpenTrade, OrderHistory, StoredAccount
 from trade_pipeline.core.market.event import HOUR, Ints, MarketBatch
 from trade_pipeline.core.market.feed import KnownMarket
-from trade_pipeline.core.records import ExecutionRecord, Record, Session, TerminationReason
+from trade_pipeline.core.records import (
+    ExecutionRecord,
+    Record,
+    Session,
+    TerminationReason,
+    TradeOutcome,
+)
 from trade_pipeline.core.session.config import TradingConfig
 from trade_pipeline.core.session.engine import SessionEngine
 from trade_pipeline.core.session.trading import Trading
@@ -101,7 +107,11 @@ class LiveEngine(SessionEngine):
             if record.leg == "entry":
                 self._limits.entered(micros(record.submitted_at))
         elif isinstance(record, ExecutionRecord):
-            self.orders.executed(record.order_id, record.event, record.size)
+            self.orders.executed(
+                record.uuid, record.order_id, record.leg, record.event, record.size
+            )
+        elif isinstance(record, TradeOutcome):
+            self.orders.closed(record.uuid, written_off=record.written_off)
 
     def warm_up(self, part: MarketBatch) -> None:
         """Read events from before this session's part of the market: nothing is decided."""

@@ -133,7 +133,8 @@ class Reconciler:
         ]  # fmt: skip
 
     async def _holdings(self, at: int) -> list[Finding]:
-        held, largest = await self.venue.balances(), self.engine.orders.largest
+        held, orders = await self.venue.balances(), self.engine.orders
+        largest, given_up = orders.largest, orders.given_up
         booked: dict[str, float] = {}
         busy: set[str] = set()
         for _, position in self.engine.positions():
@@ -145,6 +146,8 @@ class Reconciler:
         found = []
         for name in sorted({*self.engine.orders.instrument.values(), *booked} - busy):
             ours, theirs = booked.get(name, 0.0), held.get(name, 0.0)
+            # What was written off may still be there, or not.
+            theirs -= min(max(0.0, theirs - ours), given_up.get(name, 0.0))
             if abs(ours - theirs) <= TOLERANCE * max(ours, largest.get(name, 0.0)):
                 continue
             facts: Facts = {"booked": ours, "held": theirs}

@@ -58,22 +58,33 @@ class OrderHistory:
         fills: how many are recorded, by client order id.
         refused: those that ended by a rejection or a cancellation.
         largest: tokens of the largest fill by instrument.
+        given_up: tokens of written off trades by instrument: they are still there, and worthless.
     """
 
     instrument: dict[str, str] = field(default_factory=dict)
     fills: Counter[str] = field(default_factory=Counter)
     refused: set[str] = field(default_factory=set)
     largest: dict[str, float] = field(default_factory=dict)
+    given_up: dict[str, float] = field(default_factory=dict)
+    _held: dict[UUID, tuple[str, float]] = field(default_factory=dict)
 
-    def executed(self, order_id: str, event: OrderEvent, tokens: float) -> None:
+    def executed(
+        self, uuid: UUID, order_id: str, leg: str, event: OrderEvent, tokens: float
+    ) -> None:
         """Note an order event."""
         if event in FILLS:
             self.fills[order_id] += 1
-            name = self.instrument.get(order_id)
-            if name is not None:
-                self.largest[name] = max(self.largest.get(name, 0.0), tokens)
+            name, before = self._held.get(uuid, (self.instrument.get(order_id, ""), 0.0))
+            self._held[uuid] = name, before + (tokens if leg == "entry" else -tokens)
+            self.largest[name] = max(self.largest.get(name, 0.0), tokens)
         elif event in (OrderEvent.CANCELLED, OrderEvent.REJECTED):
             self.refused.add(order_id)
+
+    def closed(self, uuid: UUID, *, written_off: bool) -> None:
+        """Note the end of a trade."""
+        name, tokens = self._held.pop(uuid)
+        if written_off:
+            self.given_up[name] = self.given_up.get(name, 0.0) + tokens
 
 
 @dataclass(slots=True)
@@ -126,7 +137,9 @@ def read_account(connection: psycopg.Connection, account: str) -> StoredAccount:
             _executed(trade, content)
             event = OrderEvent(content["event"])
             stored.own.order_event(event, content["slippage"])
-            stored.orders.executed(content["order_id"], event, content["size"])
+            stored.orders.executed(
+                uuid, content["order_id"], content["leg"], event, content["size"]
+            )
         else:
             closed_at = _moment(content["closed_at"])
             reason = TerminationReason(content["termination_reason"])
@@ -136,6 +149,7 @@ def read_account(connection: psycopg.Connection, account: str) -> StoredAccount:
                 float(reason in (TerminationReason.STOP_LOSS, TerminationReason.RUGPULL_EXIT))
             )
             stored.own.closed_at.append(closed_at)
+            stored.orders.closed(uuid, written_off=content["written_off"])
             trade.closed = True
     for trade in trades.values():
         stored.cash[trade.arm] = stored.cash.get(trade.arm, 0) + trade.cash

@@ -32,14 +32,14 @@ from trade_pipeline.core.store.database import Database
 from trade_pipeline.core.store.store import Store
 from trade_pipeline_tests.core.session.stored import CONFIG, START
 
-DAYS = 0.35
+DAYS = 0.5
 SEED = 3
 ACCOUNT = "trading"
 Trades = dict[str, list[dict[str, Any]]]
 
 
 def settings(
-    account: str, *, days: float = DAYS, speed: float = 0, cell_seconds: float = 5, **changes: Any
+    account: str, *, days: float = DAYS, speed: float = 0, cell_seconds: float = 10, **changes: Any
 ) -> LiveConfig:
     given: dict[str, Any] = {
         "account": account,

@@ -13,6 +13,8 @@ import psycopg
 import pytest
 
 from trade_pipeline.core.ids import micros, moment_of
+from trade_pipeline.core.ledger.append import append_now
+from trade_pipeline.core.ledger.chain import Chain
 from trade_pipeline.core.live.journal import LiveJournal
 from trade_pipeline.core.live.lease import Lease, LeaseHeld, LeaseLost, holder_is_connected
 from trade_pipeline.core.live.records import LiveDecision, OrderIntent
@@ -120,6 +122,25 @@ def test_the_database_refuses_everything_of_a_session_that_was_taken_over(
             for record in intent_records("old", second.epoch):
                 own.append(record)
             assert [one.epoch for one in own.commit(NOW, 0, {})] == [2]
+
+
+def test_each_check_of_the_epoch_stands_alone(database: Database) -> None:
+    with (
+        lease(database, "checked") as held,
+        database.connect(autocommit=True) as connection,
+    ):
+        connection.execute("SELECT trade.ensure_partitions(%s, %s)", (samples.START, samples.END))
+        expire(database, "checked")
+        refused = pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState)
+        with refused:
+            # Intents and decisions, whoever writes them and however.
+            append_now(connection, Chain("checked"), *intent_records("checked", held.epoch))
+        with refused:
+            # Records that are no orders.
+            append_now(
+                connection, Chain("checked"), samples.session("checked"),
+                also=("trade.move_progress(%s, %s, 0, '{}')", ("checked", held.epoch)),
+            )  # fmt: skip
 
 
 def test_an_expired_lease_allows_no_intent_even_when_nobody_took_it(database: Database) -> None:

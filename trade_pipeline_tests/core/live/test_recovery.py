@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
 
+from trade_pipeline.core.ids import moment_of
 from trade_pipeline.core.live.journal import LiveJournal
 from trade_pipeline.core.live.paper_venue import PaperVenue
 from trade_pipeline.core.store.artifacts import ArtifactStore
@@ -20,6 +22,7 @@ from trade_pipeline_tests.conftest import KILLS, create_database
 from trade_pipeline_tests.core.live import paper
 from trade_pipeline_tests.core.live.paper import ACCOUNT, Crash, Trades, crashing, trades_of
 
+FAILED_SALE = ("rejected", "exit")
 POINTS = {
     "before a commit": (LiveJournal, "commit", False, 30),
     "between commit and sending": (LiveJournal, "commit", True, 30),
@@ -51,6 +54,39 @@ def test_sessions_that_end_at_any_point_make_the_trades_of_an_undisturbed_one(
             assert found[table] == undisturbed[table], table
         with database.connect("trade_reader") as connection:
             assert connection.execute("SELECT * FROM trade.halts").fetchall() == []
+
+
+def test_a_sale_that_failed_is_tried_when_due_and_what_is_written_off_alarms_nobody(
+    server: EmbeddedPostgres, artifacts: ArtifactStore
+) -> None:
+    # On this day a contract refuses sales.
+    settings: dict[str, Any] = {"days": 1.0}
+    commit = LiveJournal.commit
+    with create_database(server) as database:
+        paper.run(Store(database, artifacts), ACCOUNT, **settings)
+        whole = trades_of(Store(database, artifacts), ACCOUNT)
+    failed = [one for one in whole["executions"] if (one["event"], one["leg"]) == FAILED_SALE]
+    assert len(failed) >= 3
+    sales = iter(sorted(one["occurred_at"] for one in failed))
+    with create_database(server) as database:
+        store, over = Store(database, artifacts), False
+        while not over:
+            after = next(sales, "9")
+
+            def crash(self: LiveJournal, at: int, *given: Any, after: str = after) -> Any:
+                if moment_of(at).isoformat() > after.replace("Z", "+00:00"):
+                    # Its retry is still to come.
+                    raise Crash
+                return commit(self, at, *given)
+
+            try:
+                with mock.patch.object(LiveJournal, "commit", crash):
+                    paper.run(store, ACCOUNT, **settings)
+                over = True
+            except Crash:
+                continue
+        assert trades_of(store, ACCOUNT) == whole
+    assert any(one["written_off"] for one in whole["outcomes"])
 
 
 @pytest.mark.reliability

@@ -225,7 +225,7 @@ class SlowVenue:
 
 def test_orders_to_a_slow_venue_that_loses_some_are_each_sent_for_one_intent(store: Store) -> None:
     # So slowly that answers come between batches.
-    config = paper.settings(ACCOUNT, reconcile_seconds=0.02, speed=6_000)
+    config = paper.settings(ACCOUNT, reconcile_seconds=0.02, speed=20_000)
     venue, feed = SlowVenue(), replay_feed(config)
     with Lease(store.database, ACCOUNT, holder="x", mode="paper") as lease:
         session = LiveSession(store, config, feed, venue, MarketClock(0), lease)
