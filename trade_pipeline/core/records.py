@@ -372,7 +372,7 @@ class TradeOutcome:
         )  # fmt: skip
 
 
-class _PlainRow:
+class PlainRow:
     """For records whose columns are their fields of the same names."""
 
     __slots__ = ()
@@ -383,7 +383,7 @@ class _PlainRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Scan(_PlainRow):
+class Scan(PlainRow):
     """One look at every token that moved in a slot: how many, and why most are no candidates.
 
     Attributes:
@@ -403,7 +403,7 @@ class Scan(_PlainRow):
 
 
 @dataclass(frozen=True, slots=True)
-class Session(_PlainRow):
+class Session(PlainRow):
     """One run of the strategy: what determines it."""
 
     TABLE: ClassVar[str] = "sessions"
@@ -425,7 +425,7 @@ class Session(_PlainRow):
 
 
 @dataclass(frozen=True, slots=True)
-class SessionEnd(_PlainRow):
+class SessionEnd(PlainRow):
     """The last record of a session that ran to its end.
 
     Attributes:
@@ -444,7 +444,7 @@ class SessionEnd(_PlainRow):
 
 
 @dataclass(frozen=True, slots=True)
-class Experiment(_PlainRow):
+class Experiment(PlainRow):
     """A batch of sessions with one purpose."""
 
     TABLE: ClassVar[str] = "experiments"
@@ -459,7 +459,7 @@ class Experiment(_PlainRow):
 
 
 @dataclass(frozen=True, slots=True)
-class ExperimentSession(_PlainRow):
+class ExperimentSession(PlainRow):
     """A session belongs to an experiment; many to many."""
 
     TABLE: ClassVar[str] = "experiment_sessions"

@@ -5,22 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import ClassVar
 from uuid import UUID
 
+from trade_pipeline.core.records import PlainRow
 from trade_pipeline.core.validation import require_facts, require_number, require_uuid
 
 
-class _PlainRow:
-    __slots__ = ()
-    COLUMNS: ClassVar[tuple[str, ...]]
-
-    def row(self) -> tuple[Any, ...]:
-        return tuple(getattr(self, name) for name in self.COLUMNS)
-
-
 @dataclass(frozen=True, slots=True)
-class LiveDecision(_PlainRow):
+class LiveDecision(PlainRow):
     """That a token was decided about in a slot of market time, under which UUID."""
 
     TABLE: ClassVar[str] = "live_decisions"
@@ -35,7 +28,7 @@ class LiveDecision(_PlainRow):
 
 
 @dataclass(frozen=True, slots=True)
-class OrderIntent(_PlainRow):
+class OrderIntent(PlainRow):
     """An order that may be sent: nothing is sent without one.
 
     Attributes:
@@ -72,7 +65,7 @@ class OrderIntent(_PlainRow):
 
 
 @dataclass(frozen=True, slots=True)
-class Reconciliation(_PlainRow):
+class Reconciliation(PlainRow):
     """Something that a session found when it compared its records with the venue.
 
     Attributes:
