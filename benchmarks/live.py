@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -134,6 +135,9 @@ class ManyTokens:
 
     def mentions_at(self, token: Any, at: Ints) -> dict[str, Floats]:
         return {}
+
+    def raw_answers_at(self, token: int, at: int) -> Sequence[str]:
+        return ()
 
     def rules(self, token: int) -> TradeRules:
         return TradeRules()

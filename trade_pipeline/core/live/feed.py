@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -97,6 +97,9 @@ class ReplayFeed:
 
     def mentions_at(self, token: npt.NDArray[np.int32], at: Ints) -> dict[str, Floats]:
         return self._market.mentions_at(token, at)
+
+    def raw_answers_at(self, token: int, at: int) -> Sequence[str]:
+        return self._market.raw_answers_at(token, at)
 
     def rules(self, token: int) -> TradeRules:
         return self._market.rules(token)

@@ -6,7 +6,7 @@ listing can open at an absurd price.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -134,6 +134,10 @@ class HourlyBars:
         """The recording as it stood at a moment."""
         return HourlyBars(self._folder, self._mentions_folder, moment)
 
+    def raw_answers_at(self, token: int, at: int) -> Sequence[str]:
+        """A recording's facts are its rows."""
+        return ()
+
     def rules(self, token: int) -> TradeRules:
         """An exchange's pairs have no contract."""
         return TradeRules()
@@ -167,25 +171,13 @@ class HourlyBars:
                 f"market_cap_src {SOURCES[source[row]]}"
             ),
         )
-        order = np.lexsort((token, opened))
-        known_at = opened[order] + HOUR
-        unknown = unknown_column(len(order))
-        return MarketBatch(
-            token=token[order],
-            event_time=known_at,
-            known_at=known_at,
-            price_usd=price["close"][order],
-            open_usd=price["open"][order],
-            high_usd=price["high"][order],
-            low_usd=price["low"][order],
-            volume_usd=(volume * price["close"])[order],
-            flow_usd=unknown,
-            liquidity_usd=unknown,
-            liquidity_change_usd=unknown,
-            market_cap_usd=np.where(source == UNKNOWN, np.nan, market_cap)[order],
-            reserve_quote=unknown,
-            reserve_token=unknown,
-            quote_usd=unknown,
+        return bar_batch(
+            token,
+            opened,
+            price,
+            volume,
+            market_cap=np.where(source == UNKNOWN, np.nan, market_cap),
+            known_at=opened + HOUR,
         )
 
     def _keys(
@@ -231,3 +223,41 @@ class HourlyBars:
             found.append((token[rows], opened[rows] + HOUR, value))
         token, known_at, value = (np.concatenate(column) for column in zip(*found, strict=True))
         return FactTable(token, known_at, known_at, {"market_cap_estimated": value})
+
+
+def bar_batch(
+    token: npt.NDArray[np.int32],
+    opened: Ints,
+    price: Mapping[str, Floats],
+    volume: Floats,
+    *,
+    market_cap: Floats,
+    known_at: Ints,
+) -> MarketBatch:
+    """Hourly bars as events, by (known_at, closing time, token).
+
+    Args:
+        price: ``open``, ``high``, ``low`` and ``close``, USD.
+        volume: in the base currency.
+        market_cap: USD; NaN is unknown.
+        known_at: never before a bar's close.
+    """
+    order = np.lexsort((token, opened, known_at))
+    unknown = unknown_column(len(order))
+    return MarketBatch(
+        token=token[order],
+        event_time=opened[order] + HOUR,
+        known_at=known_at[order],
+        price_usd=price["close"][order],
+        open_usd=price["open"][order],
+        high_usd=price["high"][order],
+        low_usd=price["low"][order],
+        volume_usd=(volume * price["close"])[order],
+        flow_usd=unknown,
+        liquidity_usd=unknown,
+        liquidity_change_usd=unknown,
+        market_cap_usd=market_cap[order],
+        reserve_quote=unknown,
+        reserve_token=unknown,
+        quote_usd=unknown,
+    )

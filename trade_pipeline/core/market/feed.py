@@ -41,6 +41,10 @@ class KnownMarket(Protocol):
         """
         ...
 
+    def raw_answers_at(self, token: int, at: int) -> Sequence[str]:
+        """Addresses of the stored answers that `facts_at` was read from; a recording has none."""
+        ...
+
     def rules(self, token: int) -> TradeRules:
         """What the token's contract does to trades, where the market knows it."""
         ...

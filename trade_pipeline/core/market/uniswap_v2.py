@@ -156,6 +156,10 @@ class UniswapV2Tape:
         cut._supply = self._supply
         return cut
 
+    def raw_answers_at(self, token: int, at: int) -> Sequence[str]:
+        """A recording's facts are its rows."""
+        return ()
+
     def rules(self, token: int) -> TradeRules:
         """The tape does not know what a contract does to trades."""
         return TradeRules()
@@ -164,35 +168,10 @@ class UniswapV2Tape:
         tape = self._tape
         time, token = tape.time[rows], tape.token[rows]
         weth, tokens = tape.weth[rows], tape.tokens[rows]
-        quote, supply = self._quote_usd(time), self._supply[token]
-        price = np.full(len(time), np.nan)
-        np.divide(weth, tokens, out=price, where=(weth > 0) & (tokens > 0))
-        price *= quote
-        # Opposite signs are a swap, the same sign is liquidity.  Where one side is unchanged (a
-        # donation, a skim, a sync) it is neither.  Before its first event a pool was empty, so that
-        # the first event adds liquidity.
-        change_usd = tape.weth_change[rows] * quote
-        direction = np.sign(tape.weth_change[rows]) * np.sign(tape.tokens_change[rows])
-        flow = np.where(direction < 0, change_usd, 0.0)
-        possible = supply * (1 + SUPPLY_ROUNDING) >= tokens
-        unknown = unknown_column(len(time))
-        return MarketBatch(
-            token=token,
-            event_time=time,
-            known_at=time,
-            price_usd=price,
-            open_usd=unknown,
-            high_usd=unknown,
-            low_usd=unknown,
-            volume_usd=np.abs(flow),
-            flow_usd=flow,
-            liquidity_usd=2.0 * weth * quote,
-            liquidity_change_usd=np.where(direction > 0, 2.0 * change_usd, 0.0),
-            market_cap_usd=np.where(possible, price * supply, np.nan),
-            reserve_quote=weth,
-            reserve_token=tokens,
-            quote_usd=quote,
-        )
+        return pool_batch(
+            token, time, time, weth, tokens, tape.weth_change[rows], tape.tokens_change[rows],
+            quote=self._quote_usd(time), supply=self._supply[token],
+        )  # fmt: skip
 
     def _check_pools(self) -> None:
         path, pools = self._pools_path, self._pools
@@ -314,6 +293,56 @@ class UniswapV2Tape:
     def _lp_ownership(self) -> LpOwnership | None:
         path = self._transfers_path
         return LpOwnership(path, self._pools, self._until) if path.is_file() else None
+
+
+def pool_batch(
+    token: npt.NDArray[np.int32],
+    event_time: Ints,
+    known_at: Ints,
+    weth: Floats,
+    tokens: Floats,
+    weth_change: Floats,
+    tokens_change: Floats,
+    *,
+    quote: Floats,
+    supply: Floats,
+) -> MarketBatch:
+    """Changes of pools' reserves as events.
+
+    Args:
+        weth, tokens: reserves after the event, whole units; the changes are against the same
+            pool's event before.
+        quote: the ETH price that was known, USD.
+        supply: of the token, whole units; NaN is unknown.
+    """
+    price = np.full(len(token), np.nan)
+    np.divide(weth, tokens, out=price, where=(weth > 0) & (tokens > 0))
+    price *= quote
+    # Opposite signs are a swap, the same sign is liquidity.  Where one side is unchanged (a
+    # donation, a skim, a sync) it is neither.  Before its first event a pool was empty, so that
+    # the first event adds liquidity.
+    change_usd = weth_change * quote
+    direction = np.sign(weth_change) * np.sign(tokens_change)
+    flow = np.where(direction < 0, change_usd, 0.0)
+    possible = supply * (1 + SUPPLY_ROUNDING) >= tokens
+    unknown = unknown_column(len(token))
+    return MarketBatch(
+        token=token,
+        event_time=event_time,
+        known_at=known_at,
+        price_usd=price,
+        open_usd=unknown,
+        high_usd=unknown,
+        low_usd=unknown,
+        volume_usd=np.abs(flow),
+        flow_usd=flow,
+        liquidity_usd=2.0 * weth * quote,
+        liquidity_change_usd=np.where(direction > 0, 2.0 * change_usd, 0.0),
+        market_cap_usd=np.where(possible, price * supply, np.nan),
+        reserve_quote=weth,
+        reserve_token=tokens,
+        quote_usd=quote,
+    )
 
 
 def _changes(

@@ -36,11 +36,7 @@ class Researcher:
     def __init__(self, feed: KnownMarket, history: MarketHistory) -> None:
         self._feed = feed
         self._history = history
-        unknown = float("nan")
-        self._created_at = np.array(
-            [unknown if i.created_at is None else i.created_at for i in feed.instruments],
-            np.float64,
-        )
+        self._created_at = np.empty(0)
         names = [instrument.name for instrument in feed.instruments]
         self._reference = names.index(REFERENCE) if REFERENCE in names else None
 
@@ -62,7 +58,7 @@ class Researcher:
         found.update({name: facts[name] for name in FACT_NAMES})
         found.update(_changes(facts, self._facts(windows, DAY)))
         found.update(_supply(windows))
-        age = (windows.at - self._created_at[windows.token]) / HOUR
+        age = (windows.at - self._created()[windows.token]) / HOUR
         found["token_age_hours"] = age
         found.update(_sentiment(facts, self._facts(windows, SENTIMENT_LAG), len(windows)))
         found.update(_mentions(self._feed.mentions_at(windows.token, windows.at), len(windows)))
@@ -78,6 +74,18 @@ class Researcher:
         found.update({f"rug_{name}": score for name, score in scores.items()})
         found["rug_risk"] = combined_risk(scores)
         return found
+
+    def _created(self) -> Floats:
+        """When each instrument's trading began; a market that arrives gets more of them."""
+        known = len(self._created_at)
+        if known < len(self._feed.instruments):
+            unknown = float("nan")
+            new = [
+                unknown if one.created_at is None else float(one.created_at)
+                for one in self._feed.instruments[known:]
+            ]
+            self._created_at = np.append(self._created_at, new)
+        return self._created_at
 
     def _facts(self, windows: EventWindows, ago: int) -> dict[str, Floats]:
         """The facts as they were known some time ago."""

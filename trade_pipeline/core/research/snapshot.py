@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -44,8 +44,14 @@ class Snapshot:
         scores = {name: self.known[f"rug_{name}"] for name in WEIGHTS}
         return {name: score for name, score in scores.items() if score == score}
 
-    def document(self, uuid: UUID, rationale: str) -> ResearchDocument:
-        """The snapshot as the record under a trade's UUID."""
+    def document(
+        self, uuid: UUID, rationale: str, raw_answers: Sequence[str] = ()
+    ) -> ResearchDocument:
+        """The snapshot as the record under a trade's UUID.
+
+        Args:
+            raw_answers: see `KnownMarket.raw_answers_at`.
+        """
         return ResearchDocument(
             uuid=uuid,
             contract_address=self.instrument.contract_address,
@@ -64,4 +70,5 @@ class Snapshot:
             sentiment_consensus=known(self.known["sentiment_consensus"]),
             market={name: known(self.known[name]) for name in _TOLD},
             facts=self.facts.as_dict(),
+            raw_answers=tuple(raw_answers),
         )

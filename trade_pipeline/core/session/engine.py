@@ -298,7 +298,8 @@ class SessionEngine:
                 canary=compared,
             )
         )
-        self.append(snapshot.document(uuid, f"{verb}: {decision.reason}"))
+        raw = self._feed.raw_answers_at(token, at)
+        self.append(snapshot.document(uuid, f"{verb}: {decision.reason}", raw))
         self.append(features)
         self._decisions += 1
         self.counts.canary_errors += choice.error is not None

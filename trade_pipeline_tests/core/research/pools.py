@@ -50,6 +50,9 @@ class KnownFeed:
     def mentions_at(self, token: npt.NDArray[np.int32], at: Ints) -> dict[str, Floats]:
         return {name: np.full(len(at), count) for name, count in self.mentions.items()}
 
+    def raw_answers_at(self, token: int, at: int) -> Sequence[str]:
+        return ()
+
     def rules(self, token: int) -> TradeRules:
         return TradeRules()
 

@@ -101,6 +101,9 @@ class HandMadeFeed:
     def mentions_at(self, token: Any, at: Any) -> dict[str, Floats]:
         return {}
 
+    def raw_answers_at(self, token: int, at: int) -> Sequence[str]:
+        return ()
+
     def rules(self, token: int) -> TradeRules:
         return TradeRules(sell_tax=self.sell_tax, sells_blocked_from=self.blocked_from)
 

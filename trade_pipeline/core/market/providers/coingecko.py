@@ -136,6 +136,19 @@ class CoinGecko:
             data.market_cap.usd, data.total_volume.usd,
         )  # fmt: skip
 
+    async def coin(self, coin: str) -> TokenObservation:
+        """A coin by its id here, such as ``bitcoin``.
+
+        Raises:
+            ProviderError: see the client; `TokenNotListed` where there is none of this id.
+        """
+        answer, found = await self._read_coin(f"/coins/{coin}", f"coin={coin!r}: not listed")
+        data = found.market_data
+        return self._observation(
+            answer, found.id, found.symbol, None, None, data.current_price.usd,
+            data.market_cap.usd, data.total_volume.usd,
+        )  # fmt: skip
+
     async def community(self, chain: str, contract: str) -> Community:
         """Votes and members of a token's community; from the same answer as `token`."""
         answer, coin = await self._coin(chain, contract)
@@ -179,13 +192,17 @@ class CoinGecko:
 
     async def _coin(self, chain: str, contract: str) -> tuple[Answer, _Coin]:
         platform = provider_chain(self.provider, CHAIN_NAMES, chain)
+        return await self._read_coin(
+            f"/coins/{platform}/contract/{contract}",
+            f"contract={contract!r}: not listed on {chain}",
+        )
+
+    async def _read_coin(self, path: str, missing: str) -> tuple[Answer, _Coin]:
         try:
-            answer = await self.client.get(f"/coins/{platform}/contract/{contract}")
+            answer = await self.client.get(path)
         except ProviderRefused as error:
             if error.status == 404:
-                raise TokenNotListed(
-                    self.provider, f"contract={contract!r}: not listed on {chain}"
-                ) from None
+                raise TokenNotListed(self.provider, missing) from None
             raise
         return answer, answer.read(_Coin)
 

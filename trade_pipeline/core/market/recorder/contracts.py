@@ -10,6 +10,7 @@ from trade_pipeline.core.market.recorder.node import Call, EthereumNode, Log
 PAIR_CREATED = "0x0d3648bd0f6ba80134a33ba9275ac585d9d315f0ad8355cddefde31afa28d0e9"
 SYNC = "0x1c411e9a96e071241c2f21f7726b17ae89e3cab4c78be50e062b03a9fffbbad1"
 _DECIMALS, _SYMBOL, _TOTAL_SUPPLY = "0x313ce567", "0x95d89b41", "0x18160ddd"
+_TOKEN0, _TOKEN1 = "0x0dfe1681", "0xd21220a7"
 _WORD = 32
 # 10**77 is the last power in a contract's integers.
 _MOST_DECIMALS = 77
@@ -66,6 +67,24 @@ def created_pool(log: Log, deployment: Deployment) -> Pool | None:
         return None
     token = token1 if token0 == deployment.weth else token0
     return Pool(address_in(log.data[:_WORD].hex()), token, token == token0, log.block)
+
+
+async def listed_pool(
+    node: EthereumNode, address: str, deployment: Deployment, block: int
+) -> Pool | None:
+    """A pool by its address, without its token's facts; None where it is no pool of WETH.
+
+    Args:
+        block: whose state is asked; it stands for the one that created the pool.
+    """
+    first, second = await node.calls([Call(address, data, block) for data in (_TOKEN0, _TOKEN1)])
+    if first is None or second is None or min(len(first), len(second)) < _WORD:
+        return None
+    token0, token1 = address_in(first.hex()), address_in(second.hex())
+    if deployment.weth not in (token0, token1):
+        return None
+    token = token1 if token0 == deployment.weth else token0
+    return Pool(address, token, token == token0, block)
 
 
 async def described(node: EthereumNode, pools: Sequence[Pool]) -> list[Pool]:

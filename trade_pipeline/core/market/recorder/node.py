@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 
 from trade_pipeline.core.clock import Clock
 from trade_pipeline.core.market.providers.errors import (
@@ -123,13 +123,22 @@ class EthereumNode:
     async def __aexit__(self, *_: object) -> None:
         await self._client.__aexit__()
 
-    async def logs(self, first: int, last: int, topics: Sequence[str]) -> list[Log]:
+    async def logs(
+        self, first: int, last: int, topics: Sequence[str], address: str | None = None
+    ) -> list[Log]:
         """The events of some kinds in a range of blocks, both ends included, in order.
+
+        Args:
+            address: of the one contract whose events are wanted; None: of all.
 
         Raises:
             RangeRefused: too many at once.
         """
-        wanted = {"fromBlock": hex(first), "toBlock": hex(last), "topics": [list(topics)]}
+        wanted: dict[str, Any] = {
+            "fromBlock": hex(first), "toBlock": hex(last), "topics": [list(topics)],
+        }  # fmt: skip
+        if address is not None:
+            wanted["address"] = address
         try:
             (reply,), answer = await self._ask([("eth_getLogs", [wanted])])
         except ProviderRefused as error:
@@ -150,6 +159,11 @@ class EthereumNode:
         for block, reply in zip(blocks, replies, strict=True):
             found[block] = self._header(reply, str(block))
         return found
+
+    async def newest_block(self) -> Header:
+        """The newest block, which a reorganisation may still take back."""
+        (latest,) = await self._many([("eth_getBlockByNumber", ["latest", False])])
+        return self._header(latest, "latest")
 
     async def final_block(self) -> int:
         """The newest block that no reorganisation takes back."""
@@ -183,7 +197,14 @@ class EthereumNode:
     def _header(self, reply: _Reply, block: str) -> Header:
         if reply.error is not None or reply.result is None:
             raise ProviderRefused(self.provider, f"block {block}: the node does not have it")
-        return Header.model_validate(reply.result)
+        try:
+            return Header.model_validate(reply.result)
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]
+            name = ".".join(map(str, ("block", *problem["loc"])))
+            raise ProviderAnswerInvalid(
+                self.provider, name, problem["input"], problem["msg"]
+            ) from None
 
     async def _many(self, questions: Sequence[tuple[str, list[Any]]]) -> list[_Reply]:
         replies: list[_Reply] = []

@@ -18,16 +18,10 @@ import pyarrow.parquet as pq
 from trade_pipeline.core.errors import BadConfig, BadMarketData
 from trade_pipeline.core.ids import moment_of
 from trade_pipeline.core.market.parquet import TIME
-from trade_pipeline.core.market.recorder.contracts import (
-    PAIR_CREATED,
-    SYNC,
-    Deployment,
-    Pool,
-    created_pool,
-    described,
-)
+from trade_pipeline.core.market.recorder.contracts import Deployment
 from trade_pipeline.core.market.recorder.node import EthereumNode, RangeRefused
 from trade_pipeline.core.market.recorder.parts import Part, Parts, write_whole
+from trade_pipeline.core.market.recorder.reading import ChainChanged, price_pool, read_blocks
 
 # Blocks before the first one in which the ETH price is read: about four hours.
 WARM_UP_BLOCKS = 1_200
@@ -57,10 +51,6 @@ class Recording:
     pools: int
     left_out: int
     unknown_supplies: int
-
-
-class _ChainChanged(Exception):
-    """What was read is not of one chain."""
 
 
 class UniswapV2Recorder:
@@ -114,7 +104,7 @@ class UniswapV2Recorder:
                     raise
                 size = (end - start + 1) // 2
                 continue
-            except _ChainChanged:
+            except ChainChanged:
                 trials += 1
                 if trials == TRIALS:
                     raise BadMarketData(
@@ -141,32 +131,16 @@ class UniswapV2Recorder:
     async def _read(
         self, start: int, end: int, first: int, known: list[Part]
     ) -> tuple[Part, list[dict[str, Any]]]:
-        logs = await self._node.logs(start, end, [PAIR_CREATED, SYNC])
-        if any(log.removed for log in logs):
-            raise _ChainChanged
-        created = [
-            pool
-            for log in logs
-            if log.block >= first and (pool := created_pool(log, self._deployment)) is not None
-        ]
-        pools = {pool.address: pool for pool in await described(self._node, created)}
-        tracked = {p.address: p for part in known for p, _ in part.pools} | pools
+        tracked = {p.address: p for part in known for p, _ in part.pools}
         if self._eth_usd is None:
-            tracked[self._deployment.price_pool] = self._price_pool()
-        syncs = [
-            (log, pool)
-            for log in logs
-            if log.topics[0] == SYNC and (pool := tracked.get(log.address.lower())) is not None
-        ]
-        before = [known[-1]] if known else []
-        blocks = {log.block for log, _ in syncs} | {p.created_block for p in pools.values()}
-        headers = await self._node.headers(sorted(blocks | {end} | {p.last for p in before}))
-        if any(headers[part.last].hash != part.last_hash for part in before) or any(
-            headers[log.block].hash != log.block_hash for log in logs if log.block in headers
-        ):
-            raise _ChainChanged
+            tracked[self._deployment.price_pool] = price_pool(self._deployment)
+        read = await read_blocks(
+            self._node, start, end, self._deployment, tracked, created_from=first,
+            before={known[-1].last: known[-1].last_hash} if known else None,
+        )  # fmt: skip
+        headers = read.headers
         rows = []
-        for log, pool in syncs:
+        for log, pool in read.syncs:
             weth, token = pool.reserves(log)
             rows.append(
                 {
@@ -183,14 +157,10 @@ class UniswapV2Recorder:
             last=end,
             last_hash=headers[end].hash,
             last_time=headers[end].timestamp,
-            pools=[(p, headers[p.created_block].timestamp) for p in pools.values()],
-            left_out=len(created) - len(pools),
+            pools=[(p, headers[p.created_block].timestamp) for p in read.created],
+            left_out=read.left_out,
         )
         return part, rows
-
-    def _price_pool(self) -> Pool:
-        place = self._deployment
-        return Pool(place.price_pool, "", place.stable_is_token0, 0, decimals=place.stable_decimals)
 
     def _write(self, parts: Parts, known: list[Part], first: int, last: int) -> Recording:
         # A folder may hold more than is asked for now.

@@ -134,6 +134,10 @@ class SimulatedMarket:
         """The same market, whose events end with a moment; one before the start is the start."""
         return SimulatedMarket(self.config, self.seed, self.start, max(moment, self.start) + 1)
 
+    def raw_answers_at(self, token: int, at: int) -> Sequence[str]:
+        """A simulation asks nobody."""
+        return ()
+
     def rules(self, token: int) -> TradeRules:
         """What the token's contract truly does to trades."""
         plan = self.plan(token)
