@@ -104,7 +104,12 @@ class Exchange:
             lambda: self._call(self._exchange.fetch_ohlcv, symbol, timeframe, since // 1000)
         )
         length = self._exchange.parse_timeframe(timeframe) * 1_000_000
-        bars = [Bar(int(opened) * 1000, *map(float, values)) for opened, *values in rows]
+        try:
+            bars = [Bar(int(opened) * 1000, *map(float, values)) for opened, *values in rows]
+        except (TypeError, ValueError):
+            raise ProviderAnswerInvalid(
+                self.provider, f"bars of {symbol}", rows[:1], "a time and five numbers each"
+            ) from None
         now = self._clock.micros()
         return [bar for bar in bars if bar.opened_at >= since and bar.opened_at + length <= now]
 

@@ -166,6 +166,28 @@ class UnifiedMarketProvider:
         await self._keep([token])
         return token
 
+    @property
+    def coingecko(self) -> CoinGecko:
+        """CoinGecko among the providers, whose answers others may share.
+
+        Raises:
+            BadConfig: it is none of them.
+        """
+        for provider in self._providers:
+            if isinstance(provider, CoinGecko):
+                return provider
+        raise BadConfig("providers: CoinGecko is none of them")
+
+    async def coin(self, coin: str) -> LiveToken:
+        """A coin by CoinGecko's id, such as ``bitcoin``; the raw answer is stored.
+
+        Raises:
+            ProviderError: it did not answer.
+        """
+        token = merge([await self.coingecko.coin(coin)], {})
+        await self._keep([token])
+        return token
+
     async def pair(self, symbol: str) -> LiveToken:
         """An exchange's pair now; the raw answer is stored.
 
