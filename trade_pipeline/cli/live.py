@@ -51,9 +51,11 @@ def start(
 ) -> None:
     """Ask for sessions of an account: `live_session_sensor` starts one, and replaces it.
 
-    With --here this process trades, until the session's window or the replay ends.
+    A real market is named in the settings (--config), a replay by --market.  With --here this
+    process trades, until the session's window or the replay ends.
     """
     from trade_pipeline.core.live.config import LiveConfig
+    from trade_pipeline.core.live.open_market import NO_MARKET
     from trade_pipeline.core.live.requests import order_session
     from trade_pipeline.core.live.run import run_live
     from trade_pipeline.core.store.store import Store
@@ -73,13 +75,18 @@ def start(
         } | given.get("replay", {})
     live = LiveConfig.parse(given)
     live.require_allowed(settings.live_trading)
+    if live.replay is None and live.market is None:
+        raise BadConfig(NO_MARKET)
     with Store.open(settings) as store:
         with store.database.connect(autocommit=True) as connection:
             order_session(connection, live, by=getpass.getuser())
         if not here:
             out.print(f"account {account}: a session is wanted; `live status` shows it")
             return
-        done = run_live(store, live, holder="command line", live_trading=settings.live_trading)
+        done = run_live(
+            store, live, holder="command line", live_trading=settings.live_trading,
+            settings=settings,
+        )  # fmt: skip
     facts: dict[str, Any] = asdict(done) | {"findings": [asdict(one) for one in done.findings]}
     if as_json:
         print_json(facts)

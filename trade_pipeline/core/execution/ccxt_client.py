@@ -116,15 +116,15 @@ def open_client(account: VenueAccount) -> Any:
             raise BadConfig(f"venue_sandbox=True: {account.exchange} has no test network")
         client.set_sandbox_mode(True)
     if account.url is not None:
-        client.urls["api"] = _moved(client.urls["api"], account.url.rstrip("/"))
+        client.urls["api"] = moved(client.urls["api"], account.url.rstrip("/"))
     _refuse_what_is_no_json(client)
     return client
 
 
-def _moved(urls: Any, to: str) -> Any:
+def moved(urls: Any, to: str) -> Any:
     """The same paths on another server."""
     if isinstance(urls, dict):
-        return {name: _moved(url, to) for name, url in urls.items()}
+        return {name: moved(url, to) for name, url in urls.items()}
     parts = urlsplit(urls)
     return f"{to}{parts.path}"
 

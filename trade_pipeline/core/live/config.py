@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from trade_pipeline.core.config import Config
 from trade_pipeline.core.errors import BadConfig
+from trade_pipeline.core.live.markets import MarketConfig
 from trade_pipeline.core.session.config import TradingConfig
 
 
@@ -72,10 +73,13 @@ class LiveConfig(Config):
     lease_seconds: float = Field(10, ge=1, description="a lease without heartbeat ends after this")
     limits: LiveLimits = LiveLimits()
     replay: ReplayConfig | None = None
+    market: MarketConfig | None = Field(None, description="a real market, instead of a replay")
     trading: TradingConfig = TradingConfig()
 
     @model_validator(mode="after")
     def _is_meant(self) -> Self:
+        if self.replay is not None and self.market is not None:
+            raise ValueError("market: a session trades either this or a replay")
         if self.mode == "paper":
             return self
         wanted = f"real money on {self.account}"

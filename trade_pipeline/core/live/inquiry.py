@@ -77,20 +77,28 @@ class Inquiry:
         self._asked: dict[int, Asked] = {}
         self._due: list[tuple[float, int, int]] = []
         self._number = itertools.count()
+        # Those in the heap, and those that are being asked about.
+        self._queued: set[int] = set()
         self._task: asyncio.Task[None] | None = None
         self.failures: dict[str, str] = {}
 
     def add(self, token: int, asked: Asked) -> None:
         """Ask about a token, now and from now on."""
-        if token not in self._asked:
+        if token not in self._asked and token not in self._queued:
             # Before all that is only to be asked again.
             heapq.heappush(self._due, (0.0, next(self._number), token))
+            self._queued.add(token)
         self._asked[token] = asked
+
+    def forget(self, token: int) -> None:
+        """Ask no more about a token."""
+        self._asked.pop(token, None)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Ask as long as this is open."""
         self._due = [(0.0, next(self._number), token) for token in self._asked]
+        self._queued = set(self._asked)
         self._task = asyncio.create_task(self._run())
         try:
             yield
@@ -120,9 +128,13 @@ class Inquiry:
                 await asyncio.sleep(min(wait, _LOOK_SECONDS) if self._due else _LOOK_SECONDS)
                 continue
             token = heapq.heappop(self._due)[2]
-            await self._ask(token, self._asked[token], market, social)
-            again = time.monotonic() + self._seconds
-            heapq.heappush(self._due, (again, next(self._number), token))
+            if token in self._asked:
+                await self._ask(token, self._asked[token], market, social)
+            if token in self._asked:
+                again = time.monotonic() + self._seconds
+                heapq.heappush(self._due, (again, next(self._number), token))
+            else:
+                self._queued.discard(token)
 
     async def _ask(
         self, token: int, asked: Asked, market: UnifiedMarketProvider, social: Social | None

@@ -7,17 +7,31 @@ from contextlib import ExitStack
 
 from trade_pipeline.core.canary.record import Scope
 from trade_pipeline.core.canary.serving import with_deployed
-from trade_pipeline.core.clock import MarketClock
+from trade_pipeline.core.clock import MarketClock, SystemClock
 from trade_pipeline.core.errors import BadConfig
 from trade_pipeline.core.ids import micros
 from trade_pipeline.core.live.config import LiveConfig
 from trade_pipeline.core.live.feed import ReplayFeed
 from trade_pipeline.core.live.lease import Lease
+from trade_pipeline.core.live.open_market import NO_MARKET, market_feed
 from trade_pipeline.core.live.paper_venue import PaperVenue
+from trade_pipeline.core.live.ports import LiveFeed
 from trade_pipeline.core.live.requests import end_sessions, newest_request
 from trade_pipeline.core.live.session import LiveRun, LiveSession
 from trade_pipeline.core.market.source import open_market
 from trade_pipeline.core.store.store import Store
+from trade_pipeline.settings import Settings
+
+
+def live_feed(config: LiveConfig, settings: Settings, store: Store) -> LiveFeed:
+    """The market of a session's settings: a real one, or a replay.
+
+    Raises:
+        BadConfig, BadMarketData: see `market_feed` and `replay_feed`.
+    """
+    if config.market is None:
+        return replay_feed(config)
+    return market_feed(config.market, config.account, settings, store, SystemClock())
 
 
 def replay_feed(config: LiveConfig) -> ReplayFeed:
@@ -28,7 +42,7 @@ def replay_feed(config: LiveConfig) -> ReplayFeed:
     """
     replay = config.replay
     if replay is None:
-        raise BadConfig("replay: unset; no feed of a real market is connected")
+        raise BadConfig(NO_MARKET)
     for name in ("start", "end"):
         if getattr(replay, name).utcoffset() is None:
             raise BadConfig(f"replay.{name}={getattr(replay, name)}: expected a time with a zone")
@@ -47,12 +61,14 @@ def run_live(
     *,
     holder: str,
     live_trading: bool = False,
+    settings: Settings | None = None,
 ) -> LiveRun:
     """Trade an account by its settings until the session's window ends.
 
     Args:
         holder: who it is, such as a Dagster run's id.
         live_trading: whether this installation may trade real money.
+        settings: name the exchange, the node and the keys of a real market; None: the environment's.
 
     Raises:
         BadConfig: the settings are not allowed, or name what is not there.
@@ -63,7 +79,9 @@ def run_live(
     config.require_allowed(live_trading)
     if config.mode == "live":
         raise BadConfig("mode='live': no venue for real orders is connected")
-    feed = replay_feed(config)
+    feed = live_feed(config, settings or Settings(), store)
+    # The clock of a replay is the market's: it stands where the newest event was read.
+    clock = SystemClock() if config.replay is None else MarketClock(0)
     with ExitStack() as opened:
         connection = opened.enter_context(store.database.connect(autocommit=True))
         scope = Scope(feed.kind, config.venue, config.mode)
@@ -76,8 +94,7 @@ def run_live(
             )
         )  # fmt: skip
         venue = PaperVenue(connection, config.account, trading.venue(feed.kind))
-        # The clock of a replay is the market's: it stands where the newest event was read.
-        session = LiveSession(store, config, feed, venue, MarketClock(0), lease)
+        session = LiveSession(store, config, feed, venue, clock, lease)
         done = asyncio.run(session.run())
         if done.why == "market" and newest_request(connection, config.account) is not None:
             # There is nothing for a successor.

@@ -12,6 +12,7 @@ import orjson
 
 from trade_pipeline.core.clock import Clock
 from trade_pipeline.core.errors import BadConfig
+from trade_pipeline.core.execution.ccxt_client import moved
 from trade_pipeline.core.market.providers.errors import (
     ProviderAnswerInvalid,
     ProviderRefused,
@@ -50,6 +51,7 @@ class Exchange:
     Args:
         name: its id in ccxt, such as ``binance``.
         given: further settings of ccxt's exchange.
+        url: another server that speaks its dialect, such as the local exchange.
 
     Raises:
         BadConfig: ccxt knows no such exchange.
@@ -62,6 +64,7 @@ class Exchange:
         *,
         config: ClientConfig | None = None,
         given: Mapping[str, Any] | None = None,
+        url: str | None = None,
     ) -> None:
         # Seconds to import: only who trades on an exchange waits for it.
         pro = importlib.import_module("ccxt.pro")
@@ -75,6 +78,8 @@ class Exchange:
             {"enableRateLimit": True, "timeout": round(config.timeout_seconds * 1000)}
             | dict(given or {})
         )
+        if url is not None:
+            self._exchange.urls["api"] = moved(self._exchange.urls["api"], url.rstrip("/"))
 
     async def __aenter__(self) -> Self:
         return self
