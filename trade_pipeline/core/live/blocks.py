@@ -57,6 +57,7 @@ class BlockReader:
         self._node, self._pools, self._deployment = node, pools, deployment
         self._confirmations, self._since = confirmations, since // SECOND
         self._start = self._created_from = 0
+        self._head = -1
         self._size = FIRST_RANGE
         self._events: list[PoolEvent] = []
         self._touched: set[int] = set()
@@ -99,9 +100,11 @@ class BlockReader:
             ProviderError: the node fails; nothing is lost.
             BadMarketData: more was replaced than can be taken back.
         """
-        head = (await self._node.newest_block()).number - self._confirmations
         known = self._pools.newest
         first = self._start if known is None else known[0] + 1
+        if first > self._head:
+            self._head = (await self._node.newest_block()).number - self._confirmations
+        head = self._head
         if first > head:
             self.is_at_head = True
             return

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 
@@ -31,8 +32,10 @@ from trade_pipeline.core.market.recorder.node import EthereumNode
 log = logging.getLogger("trade_pipeline.live")
 # In a quiet market a batch comes after so much of its time.
 _QUIET = 45 * SECOND
+# Far behind, a batch comes after so many seconds of reading.
+_GATHERED = 1.0
 # Events that happened so shortly before a session's part of the market were perhaps on their way
-# when the one before it ended: the newest of a pool is looked at again, which changes nothing twice.
+# when the one before it ended: the newest of a pool is looked at again, which doubles nothing.
 _ON_THE_WAY = 120 * SECOND
 
 
@@ -111,8 +114,12 @@ class ChainFeed:
             while True:
                 if self._inquiry is not None:
                     self._inquiry.require_working()
-                if not await self._tried(blocks.advance()) or blocks.is_at_head:
-                    await asyncio.sleep(self._config.poll_seconds)
+                await asyncio.sleep(self._config.poll_seconds)
+                # What is there at once is told at once.
+                until = time.monotonic() + _GATHERED
+                while await self._tried(blocks.advance()) and not blocks.is_at_head:
+                    if time.monotonic() >= until:
+                        break
                 events, now = blocks.taken(), max(self._clock.micros(), upto)
                 self.reorganisations = blocks.reorganisations
                 if events or now - upto >= _QUIET:

@@ -1,4 +1,4 @@
-"""The pools of a chain as its newest blocks leave them, and the way back when blocks are replaced."""
+"""A chain's pools as its newest blocks leave them, and the way back when blocks are replaced."""
 
 from __future__ import annotations
 

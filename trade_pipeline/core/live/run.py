@@ -68,7 +68,7 @@ def run_live(
     Args:
         holder: who it is, such as a Dagster run's id.
         live_trading: whether this installation may trade real money.
-        settings: name the exchange, the node and the keys of a real market; None: the environment's.
+        settings: name the exchange, node and keys of a real market; None: the environment's.
 
     Raises:
         BadConfig: the settings are not allowed, or name what is not there.

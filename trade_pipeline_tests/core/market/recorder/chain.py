@@ -13,6 +13,8 @@ from trade_pipeline_tests.core.market.providers.server import Reply, Request
 PLACE = Deployment()
 START_TIME = 1_700_000_000
 SECONDS = 12
+# token0() and token1() of a pool.
+_SIDES = ("0x0dfe1681", "0xd21220a7")
 
 
 def word(number: int) -> str:
@@ -32,6 +34,7 @@ class Node:
         fork: blocks from here on have other hashes than the first chain's.
         most_blocks: more at once are refused.
         busy: how many requests are refused first.
+        pairs: whether WETH is a pool's first token, and its other one, for those that are asked.
         keeps_states: whether it knows states of old blocks.
     """
 
@@ -42,6 +45,7 @@ class Node:
     keeps_states: bool = True
     logs: list[dict[str, Any]] = field(default_factory=list)
     tokens: dict[str, tuple[str, int, int]] = field(default_factory=dict)
+    pairs: dict[str, tuple[bool, str]] = field(default_factory=dict)
     ranges: list[tuple[int, int]] = field(default_factory=list)
     http_requests: int = 0
 
@@ -113,6 +117,12 @@ class Node:
     def call(self, to: str, selector: str, block: int) -> dict[str, Any]:
         if not self.keeps_states and block < self.head - 128:
             return {"error": {"code": -32000, "message": "missing trie node 00ab"}}
+        if selector in _SIDES:
+            if to not in self.pairs:
+                return {"error": {"code": 3, "message": "execution reverted"}}
+            weth_first, token = self.pairs[to]
+            is_weth = weth_first == (selector == _SIDES[0])
+            return {"result": "0x" + word(int(PLACE.weth if is_weth else token, 16))}
         symbol, decimals, supply = self.tokens.get(to, ("", -1, 0))
         if decimals < 0:
             return {"error": {"code": 3, "message": "execution reverted"}}
