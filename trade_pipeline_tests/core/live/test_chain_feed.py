@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,7 +32,6 @@ from trade_pipeline_tests.core.market.providers.server import (
 from trade_pipeline_tests.core.market.recorder.chain import (
     SECONDS,
     START_TIME,
-    Node,
     address,
     small_chain,
 )
