@@ -39,6 +39,7 @@ from trade_pipeline.core.market.event import (
 from trade_pipeline.core.records import Record, Session
 from trade_pipeline.core.session.config import TradingConfig
 from trade_pipeline.core.store.store import Store
+from trade_pipeline.settings import Settings
 
 START = 1_640_995_200_000_000  # 2022-01-01
 EAGER = {
@@ -117,7 +118,7 @@ def intents(store: Store, days: float) -> tuple[list[float], list[float], float]
         mock.patch.object(LiveEngine, "on_batch", timed_batch),
         mock.patch.object(LiveJournal, "commit", timed_commit),
     ):
-        run_live(store, config, holder="benchmark")
+        run_live(store, config, Settings(), holder="benchmark")
     return taken["entry"], taken["exit"], float(np.median(floors))
 
 

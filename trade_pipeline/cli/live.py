@@ -72,14 +72,14 @@ def start(
             "speed": speed,
         } | given.get("replay", {})
     live = LiveConfig.parse(given)
-    live.require_allowed(settings.live_trading)
+    live.require_allowed(settings)
     with Store.open(settings) as store:
         with store.database.connect(autocommit=True) as connection:
             order_session(connection, live, by=getpass.getuser())
         if not here:
             out.print(f"account {account}: a session is wanted; `live status` shows it")
             return
-        done = run_live(store, live, holder="command line", live_trading=settings.live_trading)
+        done = run_live(store, live, settings, holder="command line")
     facts: dict[str, Any] = asdict(done) | {"findings": [asdict(one) for one in done.findings]}
     if as_json:
         print_json(facts)

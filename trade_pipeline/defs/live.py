@@ -55,9 +55,7 @@ def live_session(
     with store.open() as opened:
         with opened.database.connect("trade_reader") as connection:
             settings = require_request(connection, config.account).config()
-        done = run_live(
-            opened, settings, holder=context.run.run_id, live_trading=Settings().live_trading
-        )
+        done = run_live(opened, settings, Settings(), holder=context.run.run_id)
     return dg.MaterializeResult(
         metadata={
             "session_id": dg.MetadataValue.text(done.session_id),
