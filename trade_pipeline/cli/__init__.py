@@ -7,6 +7,7 @@ import sys
 import typer
 
 from trade_pipeline.cli import (
+    alerts,
     campaign,
     database,
     datasets,
@@ -34,6 +35,7 @@ app.add_typer(datasets.app, name="datasets")
 app.add_typer(deployments.app, name="models")
 app.add_typer(exchange.app, name="exchange")
 app.add_typer(live.app, name="live")
+app.add_typer(alerts.app, name="alerts")
 for command in (
     campaign.demo,
     campaign.campaign,
