@@ -18,6 +18,7 @@ from trade_pipeline.cli import (
     live,
     market,
     trading,
+    watch,
 )
 from trade_pipeline.cli.console import err
 from trade_pipeline.core.errors import TradePipelineError
@@ -46,6 +47,8 @@ for command in (
     live.halt,
     live.flatten,
     live.resume,
+    watch.watch,
+    watch.status,
 ):
     app.command()(command)
 
