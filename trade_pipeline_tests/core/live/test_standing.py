@@ -60,7 +60,7 @@ def test_results_are_of_the_markets_day_and_add_up(
 ) -> None:
     [account] = told["accounts"]
     with traded[0].database.connect("trade_reader") as connection:
-        days = dict(
+        days: dict[str, float] = dict(
             connection.execute(
                 "SELECT (closed_at AT TIME ZONE 'UTC')::date::text, sum(pnl_usd) "
                 "FROM trade.outcomes WHERE kind = 'realised' GROUP BY 1"
