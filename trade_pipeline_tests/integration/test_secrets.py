@@ -13,7 +13,7 @@ import logging
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -26,7 +26,9 @@ from trade_pipeline.core.clock import SystemClock
 from trade_pipeline.core.execution.ccxt_client import VenueAccount
 from trade_pipeline.core.execution.ccxt_venue import CcxtVenue
 from trade_pipeline.core.live.run import run_live
+from trade_pipeline.core.market.providers.guard import ClientConfig
 from trade_pipeline.core.market.providers.unified import UnifiedMarketProvider, providers_of
+from trade_pipeline.core.market.recorder.node import EthereumNode
 from trade_pipeline.core.research.social.reading import Subject
 from trade_pipeline.core.research.social.social import sources_of
 from trade_pipeline.core.store.database import Database
@@ -241,7 +243,7 @@ def test_no_secret_of_the_settings_is_in_anything_that_is_written(
             monkeypatch.setenv(f"TRADE_PIPELINE_{name}".upper(), f"nothing:/{canary(name)}@:x/")
         written.attempt("a mistyped cache", lambda: _ask_cache(Settings(_env_file=None)))
         typed("alerts", "test")
-        typed("ingest", "uniswap-v2", "--from-block", "1", "--to-block", "2", "--out", "tape")
+        written.attempt("a mistyped node", lambda: asyncio.run(_ask_node(Settings(_env_file=None))))
 
     written.add("logging", caplog.text)
     written.add("standard output", "".join(capfd.readouterr()))
@@ -302,8 +304,15 @@ async def _ask_social(settings: Settings, node: LocalServer) -> str:
     return "\n".join(told)
 
 
+async def _ask_node(settings: Settings) -> None:
+    assert settings.rpc_url is not None
+    once = ClientConfig(requests=9, attempts=1)
+    async with EthereumNode(settings.rpc_url, SystemClock(), once) as node:
+        await node.final_block()
+
+
 async def _ask_venue(settings: Settings) -> None:
-    venue = CcxtVenue(VenueAccount.of(settings))
+    venue = CcxtVenue(replace(VenueAccount.of(settings), deadline_seconds=0.2))
     try:
         await venue.balances()
     finally:
