@@ -250,6 +250,7 @@ def test_every_table_is_a_table_of_records_or_known_not_to_be(owner: psycopg.Con
     assert others == {
         "chain_heads", "ledger_columns", "market_series", "migrations",
         "leases", "live_progress", "paper_orders", "paper_fills",
+        "alert_channels", "alert_positions", "alert_halts",
     }  # fmt: skip
 
 
