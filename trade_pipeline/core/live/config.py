@@ -70,6 +70,9 @@ class LiveConfig(Config):
         2, gt=0, description="behind the market by more, scans are dropped and exits go on"
     )
     lease_seconds: float = Field(10, ge=1, description="a lease without heartbeat ends after this")
+    record: bool | None = Field(
+        None, description="store the market's events as they come; unset: those of real markets"
+    )
     limits: LiveLimits = LiveLimits()
     replay: ReplayConfig | None = None
     trading: TradingConfig = TradingConfig()
@@ -87,6 +90,11 @@ class LiveConfig(Config):
         if self.replay is not None:
             raise ValueError("replay: a live session trades no recorded market")
         return self
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether the market's events are stored; a replay's are stored somewhere already."""
+        return self.replay is None if self.record is None else self.record
 
     def require_allowed(self, live_trading: bool) -> None:
         """Refuse real money where this installation is not set up for it.

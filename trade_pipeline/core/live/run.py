@@ -14,6 +14,8 @@ from trade_pipeline.core.live.config import LiveConfig
 from trade_pipeline.core.live.feed import ReplayFeed
 from trade_pipeline.core.live.lease import Lease
 from trade_pipeline.core.live.paper_venue import PaperVenue
+from trade_pipeline.core.live.ports import LiveFeed
+from trade_pipeline.core.live.recording import RecordingFeed
 from trade_pipeline.core.live.requests import end_sessions, newest_request
 from trade_pipeline.core.live.session import LiveRun, LiveSession
 from trade_pipeline.core.market.source import open_market
@@ -63,7 +65,7 @@ def run_live(
     config.require_allowed(live_trading)
     if config.mode == "live":
         raise BadConfig("mode='live': no venue for real orders is connected")
-    feed = replay_feed(config)
+    feed: LiveFeed = replay_feed(config)
     with ExitStack() as opened:
         connection = opened.enter_context(store.database.connect(autocommit=True))
         scope = Scope(feed.kind, config.venue, config.mode)
@@ -75,6 +77,10 @@ def run_live(
                 seconds=config.lease_seconds, heartbeat_seconds=config.lease_seconds / 5,
             )
         )  # fmt: skip
+        if config.is_recorded:
+            feed = opened.enter_context(
+                RecordingFeed(feed, store.database, lease.account, lease.epoch)
+            )
         venue = PaperVenue(connection, config.account, trading.venue(feed.kind))
         # The clock of a replay is the market's: it stands where the newest event was read.
         session = LiveSession(store, config, feed, venue, MarketClock(0), lease)
