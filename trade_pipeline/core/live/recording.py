@@ -53,7 +53,8 @@ class RecordingFeed(Closing):
         self._feed = feed
         self._steps: dict[tuple[str, str], Steps[Told]] = {}
         self._covered: list[tuple[int, int]] = []
-        self._asked_before = self._asked_to = 0
+        self._asked_before: int | None = None
+        self._asked_to = 0
         self._read_stored(database, account)
         self._writer = SeriesWriter(database, account, epoch, feed, kept=kept)
 
@@ -138,9 +139,9 @@ class RecordingFeed(Closing):
 
     def _ask_again(self, events: MarketBatch) -> None:
         """Ask about what a session that was killed had asked, and whose answers went with it."""
-        if not self._asked_before or not len(events):
+        if self._asked_before is None or not len(events):
             return
-        first = int(events.known_at.searchsorted(self._asked_before - _SLACK))
+        first = int(events.known_at.searchsorted(self._asked_before))
         token, at = events.token[first:], events.known_at[first:]
         for lag in _LAGS:
             self.facts_at(token, at - lag)
@@ -152,15 +153,22 @@ class RecordingFeed(Closing):
         """What earlier sessions of the account recorded."""
         named = (account, self.kind)
         with database.connect("trade_reader") as connection:
+            began = connection.execute(
+                "SELECT started_at FROM trade.live_progress WHERE account = %s", (account,)
+            ).fetchone()
             row = connection.execute(
                 "SELECT covered, asked_to FROM trade.market_recordings "
                 "WHERE account = %s AND market = %s",
                 named,
             ).fetchone()
+            if began is not None:
+                # Whoever began may have been killed before anything was stored.
+                self._asked_before = began[0]
             if row is None:
                 return
             self._covered = [(one.lower, one.upper) for one in row[0]]
-            self._asked_before = self._asked_to = row[1]
+            self._asked_to = row[1]
+            self._asked_before = max(self._asked_before or 0, self._asked_to - _SLACK)
             # A session asks about a day ago at most; older steps matter by what they ended with.
             rows = connection.execute(
                 "WITH noted AS (SELECT *, lead(known_at) OVER ("
