@@ -64,3 +64,45 @@ GRANT SELECT, INSERT, UPDATE ON trade.market_recordings TO trade_writer;
 GRANT USAGE ON SEQUENCE trade.market_facts_number TO trade_writer;
 GRANT SELECT ON trade.market_facts, trade.market_instruments, trade.market_recordings
     TO trade_reader, trade_admin;
+
+-- The monthly partitions of recorded markets alone, for a recorder that works beside a session: it
+-- must lock no table that the session's records go to.  The lock is that of ensure_partitions, and a
+-- recorder holds it shared while it writes, so that neither ever waits for the other's tables.
+CREATE FUNCTION trade.ensure_series_partitions(first_moment timestamptz, last_moment timestamptz)
+RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET lock_timeout = '30s' AS $$
+DECLARE
+    parent    text;
+    partition text;
+    month     timestamptz;
+BEGIN
+    IF first_moment IS NULL OR last_moment IS NULL OR last_moment < first_moment
+       OR last_moment > first_moment + interval '20 years'
+       OR first_moment < '1970-01-01Z' OR last_moment >= '10000-01-01Z' THEN
+        RAISE EXCEPTION 'ensure_series_partitions(%, %): expected at most 20 years between 1970 '
+            'and 9999', first_moment, last_moment USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtext('trade.ensure_partitions'));
+    -- A hypertable makes its own.
+    FOR parent IN
+        SELECT c.relname FROM pg_partitioned_table p JOIN pg_class c ON c.oid = p.partrelid
+        WHERE c.relnamespace = 'trade'::regnamespace
+          AND c.relname IN ('market_facts', 'market_series')
+        ORDER BY c.relname
+    LOOP
+        month := date_trunc('month', first_moment);
+        WHILE month <= last_moment LOOP
+            partition := format('%s_%s', parent, to_char(month, 'YYYYMM'));
+            IF to_regclass('trade.' || quote_ident(partition)) IS NULL THEN
+                EXECUTE format(
+                    'CREATE TABLE trade.%I PARTITION OF trade.%I FOR VALUES FROM (%L) TO (%L)',
+                    partition, parent, month, month + interval '1 month');
+            END IF;
+            month := month + interval '1 month';
+        END LOOP;
+    END LOOP;
+END $$;
+REVOKE ALL ON FUNCTION trade.ensure_series_partitions(timestamptz, timestamptz) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION trade.ensure_series_partitions(timestamptz, timestamptz)
+    TO trade_writer, trade_admin;

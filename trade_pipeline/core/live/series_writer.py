@@ -48,6 +48,8 @@ _COPY_FACTS = (
     "COPY trade.market_facts (account, market, instrument, question, known_at, names, told) "
     "FROM STDIN"
 )
+# The session may make partitions meanwhile, which would wait for each other's tables.
+_NO_PARTITIONS_NOW = "SELECT pg_advisory_xact_lock_shared(hashtext('trade.ensure_partitions'))"
 _COVER = (
     "INSERT INTO trade.market_recordings AS r VALUES (%s, %s, %s, %s) "
     "ON CONFLICT (account, market) DO UPDATE SET covered = r.covered + EXCLUDED.covered, "
@@ -212,20 +214,21 @@ class SeriesWriter(Closing):
             self._ensure_partitions(connection, parts)
             with connection.transaction():
                 self._store(connection, parts)
-        except psycopg.OperationalError:
-            self._put_back(parts)
-            raise
         except psycopg.errors.ObjectNotInPrerequisiteState:
             # Its successor reads these events again.
             log.warning("account %s: the lease is over, and with it the recording", self._account)
             self._overtaken = True
             self.lost += sum(map(len, parts))
+        except psycopg.OperationalError:
+            self._put_back(parts)
+            raise
         except Exception:
             # A recording must not end with one part that cannot be stored, nor hide it.
             log.exception("account %s: events cannot be recorded", self._account)
             self.lost += sum(map(len, parts))
 
     def _store(self, connection: psycopg.Connection, parts: list[Part]) -> None:
+        connection.execute(_NO_PARTITIONS_NOW)
         connection.execute("SELECT trade.require_lease(%s, %s)", (self._account, self._epoch))
         batches = [one.events for one in parts if one.events is not None and len(one.events)]
         events = joined_all(batches) if batches else None
@@ -286,5 +289,5 @@ class SeriesWriter(Closing):
                 new[moment.year, moment.month] = moment
         if new:
             first, last = min(new.values()), max(new.values())
-            connection.execute("SELECT trade.ensure_partitions(%s, %s)", (first, last))
+            connection.execute("SELECT trade.ensure_series_partitions(%s, %s)", (first, last))
             self._months |= set(new)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
@@ -11,18 +13,21 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trade_pipeline.core.errors import BadConfig, StoreUnavailable
 from trade_pipeline.core.ids import moment_of
 from trade_pipeline.core.live.fact_notes import Steps
 from trade_pipeline.core.live.journal import LiveJournal
 from trade_pipeline.core.live.lease import Lease
-from trade_pipeline.core.live.run import replay_feed
 from trade_pipeline.core.live.recording import RecordingFeed
-from trade_pipeline.core.live.series_writer import SeriesWriter
-from trade_pipeline.core.market.event import MarketBatch
+from trade_pipeline.core.live.run import replay_feed
+from trade_pipeline.core.live.series_writer import Part, SeriesWriter
+from trade_pipeline.core.market import export
+from trade_pipeline.core.market.event import DAY, MarketBatch
 from trade_pipeline.core.market.export import Exported, export_recording
 from trade_pipeline.core.market.recorded import RecordedMarket
 from trade_pipeline.core.market.source import market_in, open_market
@@ -136,3 +141,153 @@ def test_sessions_that_were_killed_and_resumed_record_every_event_once_and_decid
     assert twice == []
     backtest(store, tape)
     require_same_decisions(store)
+
+
+class Away:
+    """A database that cannot be reached until it is back."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.back = threading.Event()
+        self.asked = threading.Event()
+
+    def connect(self, *given: Any, **named: Any) -> psycopg.Connection:
+        self.asked.set()
+        if not self.back.is_set():
+            raise StoreUnavailable("it is away")
+        return self._store.database.connect(*given, **named)
+
+
+def minute(number: int) -> Part:
+    """Ten events in a minute, of which two are known at once."""
+    start = stored.START + number * 60_000_000
+    at = start + np.array([0, 0, *range(1, 9)]) * 1_000_000
+    prices = np.linspace(1, 2, len(at))
+    unknown = np.full(len(at), np.nan)
+    events = MarketBatch(np.zeros(len(at), np.int32), at, at, prices, *[unknown] * 11)
+    return Part(start, start + 60_000_000, events)
+
+
+@pytest.fixture
+def lease(store: Store) -> Iterator[Lease]:
+    with Lease(store.database, ACCOUNT, holder="test", mode="paper") as held:
+        yield held
+
+
+def test_while_the_database_is_away_the_newest_events_wait_and_the_hole_is_told(
+    store: Store, lease: Lease, tmp_path: Path
+) -> None:
+    away = Away(store)
+    feed = replay_feed(paper.settings(ACCOUNT))
+    with SeriesWriter(away, ACCOUNT, lease.epoch, feed, kept=30) as writer:  # type: ignore[arg-type]
+        for number in range(2):
+            writer.put(minute(number))
+        away.back.set()
+        wait_for(lambda: ask(store, "SELECT count(*) FROM trade.market_series") == [(20,)])
+        away.back.clear()
+        with store.database.connect() as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> "
+                "pg_backend_pid() AND datname = current_database() AND query LIKE '%COMMIT%'"
+            )
+        for number in range(2, 8):
+            writer.put(minute(number))
+        away.asked.clear()
+        assert away.asked.wait(30)
+        away.back.set()
+    assert writer.lost == 30
+    rows = ask(store, "SELECT known_at, number FROM trade.market_series ORDER BY known_at, number")
+    assert len(rows) == 50
+    assert [number for _, number in rows[:3]] == [0, 1, 0]
+    tape = exported(store, tmp_path / "tape")
+    hole = (stored.START + 2 * 60_000_000, stored.START + 5 * 60_000_000)
+    assert list(tape.holes) == [hole]
+
+
+def wait_for(is_true: Callable[[], bool]) -> None:
+    while not is_true():
+        time.sleep(0.02)
+
+
+def test_a_session_that_was_overtaken_records_nothing_more(store: Store) -> None:
+    feed = replay_feed(paper.settings(ACCOUNT))
+    with Lease(store.database, ACCOUNT, holder="one", mode="paper") as lease:
+        epoch = lease.epoch
+    with (
+        Lease(store.database, ACCOUNT, holder="other", mode="paper"),
+        SeriesWriter(store.database, ACCOUNT, epoch, feed) as writer,
+    ):
+        writer.put(minute(0))
+    assert writer.lost == 10
+    assert ask(store, "SELECT count(*) FROM trade.market_series") == [(0,)]
+    assert ask(store, "SELECT count(*) FROM trade.market_recordings") == [(0,)]
+
+
+def test_events_of_a_hole_are_recorded_when_they_are_read_again(store: Store, lease: Lease) -> None:
+    config = paper.settings(ACCOUNT)
+    feed = replay_feed(config)
+    since, resume = stored.START, stored.START + DAY // 4
+
+    async def read(recording: RecordingFeed) -> int:
+        return sum([len(batch.events) async for batch in recording.read(since, resume)])
+
+    def record() -> int:
+        with RecordingFeed(feed, store.database, ACCOUNT, lease.epoch) as recording:
+            return asyncio.run(read(recording))
+
+    with SeriesWriter(store.database, ACCOUNT, lease.epoch, feed) as writer:
+        # The hour in the middle was recorded by somebody before: nothing happened in it.
+        writer.put(Part(since + DAY // 8, since + DAY // 6, None))
+    found = record()
+    inside = sum(len(batch) for batch in stored.market(paper.SEED, paper.DAYS).batches(
+        since + DAY // 8, since + DAY // 6
+    ))  # fmt: skip
+    assert inside > 0
+    for _ in range(2):
+        assert ask(store, "SELECT count(*) FROM trade.market_series") == [(found - inside,)]
+        record()
+
+
+def test_what_is_not_asked_to_be_recorded_is_not(store: Store) -> None:
+    paper.run(store, ACCOUNT, days=0.1)
+    assert ask(store, "SELECT count(*) FROM trade.market_series") == [(0,)]
+
+
+def test_a_folder_that_is_there_and_an_account_without_recording_are_refused(
+    store: Store, lease: Lease, tmp_path: Path
+) -> None:
+    with pytest.raises(BadConfig, match=r"account='trading'.*nothing was recorded"):
+        exported(store, tmp_path / "tape")
+    feed = replay_feed(paper.settings(ACCOUNT))
+    with SeriesWriter(store.database, ACCOUNT, lease.epoch, feed) as writer:
+        writer.put(minute(0))
+    with (
+        mock.patch.object(export, "_answers", side_effect=OSError("the disk is full")),
+        pytest.raises(OSError, match="full"),
+    ):
+        exported(store, tmp_path / "tape")
+    assert list(tmp_path.iterdir()) == []
+    exported(store, tmp_path / "tape")
+    with pytest.raises(BadConfig, match="is there already"):
+        exported(store, tmp_path / "tape")
+
+
+Asked = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 2)), max_size=40)
+
+
+@given(Asked, Asked)
+def test_notes_give_every_answer_again_also_those_of_a_session_before(
+    asked: list[tuple[int, int]], later: list[tuple[int, int]]
+) -> None:
+    noted: list[tuple[int, int]] = []
+    answered: dict[int, int] = {}
+    steps: Steps[int] = Steps()
+    for part in (asked, later):
+        for at, told in part:
+            noted += steps.note(at * 10, told)
+            answered[at * 10] = told
+        # Of one moment the newest row comes last.
+        rows = [row for _, row in sorted(enumerate(noted), key=lambda one: (one[1][0], one[0]))]
+        for at, told in answered.items():
+            assert [row for row in rows if row[0] <= at][-1][1] == told
+        steps = Steps.stored(rows, max(answered, default=0))
