@@ -55,6 +55,7 @@ class RecordingFeed(Closing):
         self._covered: list[tuple[int, int]] = []
         self._asked_before: int | None = None
         self._asked_to = 0
+        self._lost_before = 0
         self._read_stored(database, account)
         self._writer = SeriesWriter(database, account, epoch, feed, kept=kept)
 
@@ -110,6 +111,10 @@ class RecordingFeed(Closing):
         """The columns; what is new in them is stored."""
         if not columns or not len(token):
             return columns
+        if self._writer.lost != self._lost_before:
+            # What was noted may be gone: all of it is noted again.
+            self._lost_before = self._writer.lost
+            self._steps.clear()
         facts = []
         for one, moment, told in zip(token.tolist(), at.tolist(), Told.rows(columns), strict=True):
             key = (question, self.instruments[one].name)

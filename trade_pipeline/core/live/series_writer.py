@@ -135,7 +135,8 @@ class SeriesWriter(Closing):
         """Store what waits, as long as the database answers in time."""
         self._give_up_at = time.monotonic() + _LAST_SECONDS
         self._ended.set()
-        self._thread.join()
+        # A connection that hangs must not keep the session from ending.
+        self._thread.join(2 * _LAST_SECONDS)
         with self._lock:
             self.lost += self._length
             self._waiting.clear()

@@ -108,6 +108,35 @@ def test_a_backtest_of_the_exported_tape_makes_the_decisions_of_the_live_session
     assert names[0] == names[1]
 
 
+def test_a_day_of_recorded_pools_is_traded_again_from_the_tape_of_the_session(
+    store: Store, recordings: Path, tmp_path: Path
+) -> None:
+    replay = {
+        "market": "uniswap-v2", "data": recordings / "uniswap_v2", "speed": 0, "cell_seconds": 1,
+        "start": "2021-09-10T00:00:00Z", "end": "2021-09-11T00:00:00Z",
+    }  # fmt: skip
+    paper.run(store, ACCOUNT, trading=PLAIN, record=True, replay=replay)
+    tape = exported(store, tmp_path / "tape")
+    backtest(store, tape)
+    require_same_decisions(store)
+    assert RecordedMarket(tape.folder).kind == "uniswap-v2"
+
+
+def test_answers_that_were_lost_are_noted_again(store: Store, lease: Lease) -> None:
+    feed = replay_feed(paper.settings(ACCOUNT))
+    token, at = np.array([0], np.int32), np.array([stored.START])
+    with RecordingFeed(feed, store.database, ACCOUNT, lease.epoch) as recording:
+        for _ in range(2):
+            recording.facts_at(token, at)
+            with recording._writer._lock:
+                # As if there had been no room for it.
+                recording._writer._waiting.clear()
+                recording._writer._length = 0
+                recording._writer.lost += 1
+        recording.facts_at(token, at)
+    assert ask(store, "SELECT count(*) FROM trade.market_facts") == [(1,)]
+
+
 def lost_writer(self: SeriesWriter) -> None:
     """Killed: nothing that waits is stored."""
     with self._lock:
