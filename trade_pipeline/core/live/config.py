@@ -76,6 +76,9 @@ class LiveConfig(Config):
         2, gt=0, description="behind the market by more, scans are dropped and exits go on"
     )
     lease_seconds: float = Field(10, ge=1, description="a lease without heartbeat ends after this")
+    record: bool | None = Field(
+        None, description="store the market's events as they come; unset: those of real markets"
+    )
     limits: LiveLimits = LiveLimits()
     replay: ReplayConfig | None = None
     trading: TradingConfig = TradingConfig()
@@ -95,6 +98,11 @@ class LiveConfig(Config):
         if self.orders != "exchange":
             raise ValueError(f"orders={self.orders!r}: a live session's orders go to an exchange")
         return self
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether the market's events are stored; a replay's are stored somewhere already."""
+        return self.replay is None if self.record is None else self.record
 
     def require_allowed(self, settings: Settings) -> None:
         """Refuse real money where this installation is not set up for it.

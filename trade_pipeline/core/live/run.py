@@ -18,6 +18,7 @@ from trade_pipeline.core.live.feed import ReplayFeed
 from trade_pipeline.core.live.lease import Lease
 from trade_pipeline.core.live.paper_venue import PaperVenue
 from trade_pipeline.core.live.ports import LiveFeed
+from trade_pipeline.core.live.recording import RecordingFeed
 from trade_pipeline.core.live.requests import end_sessions, newest_request
 from trade_pipeline.core.live.session import LiveRun, LiveSession
 from trade_pipeline.core.market.source import open_market
@@ -77,7 +78,7 @@ def run_live(store: Store, config: LiveConfig, settings: Settings, *, holder: st
         StoreUnavailable: the database cannot be reached.
     """
     config.require_allowed(settings)
-    feed = replay_feed(config)
+    feed: LiveFeed = replay_feed(config)
     with ExitStack() as opened:
         connection = opened.enter_context(store.database.connect(autocommit=True))
         scope = Scope(feed.kind, config.venue, config.mode)
@@ -89,6 +90,10 @@ def run_live(store: Store, config: LiveConfig, settings: Settings, *, holder: st
                 seconds=config.lease_seconds, heartbeat_seconds=config.lease_seconds / 5,
             )
         )  # fmt: skip
+        if config.is_recorded:
+            feed = opened.enter_context(
+                RecordingFeed(feed, store.database, lease.account, lease.epoch)
+            )
         # The clock of a replay is the market's: it stands where the newest event was read.
         clock = MarketClock(0)
         if config.orders == "exchange":
