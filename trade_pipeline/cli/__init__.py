@@ -44,6 +44,7 @@ for command in (
     trading.metrics,
     trading.trace,
     trading.up,
+    trading.env,
     live.halt,
     live.flatten,
     live.resume,

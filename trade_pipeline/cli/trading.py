@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -163,6 +164,19 @@ def up() -> None:
     from trade_pipeline.defs.serve import serve
 
     serve(read_settings())
+
+
+def env() -> None:
+    """Print what `dagster dev` needs in its environment, for a shell's eval; a password is inside.
+
+    The embedded server has to be kept running beside it: `db start`.
+    """
+    from trade_pipeline.defs.instance import dagster_environment, dagster_server
+
+    settings = read_settings()
+    with dagster_server(settings) as server:
+        for name, value in dagster_environment(settings, server).items():
+            print(f"export {name}={shlex.quote(value)}")
 
 
 def _facts(store: Any, run: Any) -> dict[str, Any]:
