@@ -23,7 +23,11 @@ log = logging.getLogger("trade_pipeline.owner")
 # Set by `dagster dev` for every process that it starts.
 _DEV = "DAGSTER_IS_DEV_CLI"
 _HOME = "DAGSTER_HOME"
-_COMMANDS = {"dagster", "dagster-daemon", "dagster-webserver", "trade-pipeline", "trade_pipeline"}
+# Installed commands, and the modules that stand for them behind `python -m`.
+_COMMANDS = {
+    "dagster", "dagster-daemon", "dagster-webserver", "dagster_webserver",
+    "trade-pipeline", "trade_pipeline",
+}  # fmt: skip
 _LOOK_SECONDS = 1.0
 # A worker that was told to end and did not is killed after this.
 _GRACE_SECONDS = 10.0
@@ -39,7 +43,7 @@ def dev_is_gone(above: Sequence[psutil.Process]) -> bool:
 
     Its daemon, its UI and its code servers outlive it.
     """
-    return _DEV in os.environ and not any("dev" in _words(one) for one in above)
+    return _DEV in os.environ and not any("dev" in _words(one)[:4] for one in above)
 
 
 def end_orphans() -> None:
@@ -64,14 +68,21 @@ def _is_of_this_dev(process: psutil.Process) -> bool:
     return _DEV in given and given.get(_HOME) == os.environ.get(_HOME)
 
 
+def is_ours(words: Sequence[str]) -> bool:
+    """Whether a command begins as those of Dagster and of the product do.
+
+    Such as: python -m dagster api grpc; python bin/dagster dev; python -m trade_pipeline.cli up.
+    """
+    return any(Path(word).name.partition(".")[0] in _COMMANDS for word in words[:4])
+
+
 def _is_ours(process: psutil.Process) -> bool:
-    # Such as: python -m dagster api grpc; python bin/dagster dev; python -m trade_pipeline.cli up.
-    return any(Path(word).name.partition(".")[0] in _COMMANDS for word in _words(process))
+    return is_ours(_words(process))
 
 
 def _words(process: psutil.Process) -> list[str]:
     try:
-        return process.cmdline()[:4]
+        return process.cmdline()
     except psutil.Error:
         return []
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from trade_pipeline.defs.owner import is_ours
+
 PATIENCE = 30
 # A command called `dagster`, which starts what stands behind its second argument and stays.
 COMMAND = """
@@ -120,3 +122,23 @@ def test_a_worker_that_an_orphan_starts_ends_at_once(chain: Chain) -> None:
         worker = psutil.Process(int(orphan.stdout.readline()))
         assert ended(worker)
         orphan.kill()
+
+
+@pytest.mark.parametrize(
+    ("command", "ours"),
+    [
+        ("/x/bin/python /x/bin/dagster dev -p 3000", True),
+        ("python -m dagster code-server start", True),
+        ("python -m dagster_webserver --port 3000", True),
+        ("python -m dagster._daemon run", True),
+        ("python -m trade_pipeline.cli up", True),
+        ("/x/bin/python /x/bin/trade-pipeline up", True),
+        ("/bin/bash", False),
+        ("/usr/lib/systemd/systemd --user", False),
+        ("python -m pytest trade_pipeline_tests/defs", False),
+        ("tail -f /home/me/dagster/daemon.log", False),
+        ("vim one two three dagster", False),
+    ],
+)
+def test_commands_of_dagster_and_of_the_product_are_known(command: str, ours: bool) -> None:
+    assert is_ours(command.split()) == ours
