@@ -154,7 +154,9 @@ def _colour(value: float) -> str:
 def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for number, name in enumerate(rows[0]):
-        table.add_column(name.replace("_", " "), no_wrap=number == 0)
+        # Names and amounts are read as a whole or not at all.
+        whole = number == 0 or any(isinstance(row[name], Text) for row in rows)
+        table.add_column(name.replace("_", " "), no_wrap=whole)
     for row in rows:
         table.add_row(*(_cell(value) for value in row.values()))
     return table

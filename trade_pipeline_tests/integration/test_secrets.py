@@ -206,7 +206,7 @@ def test_no_secret_of_the_settings_is_in_anything_that_is_written(
               "--set", "trading.simulator.burn_in_days=3", "--set", "trading.amm.gas_usd=nonsense",
               )  # fmt: skip
         store = opened.enter_context(Store.open(settings))
-        assert run_live(store, paper.settings("paper"), holder="test").decisions
+        assert run_live(store, paper.settings("paper"), Settings(), holder="test").decisions
         typed("halt", "--account", "nobody")
         assert '"failed"' in typed("alerts", "send", "--json")
         for words in (
