@@ -1,5 +1,6 @@
 # make demo [UI=0] [DATA=folder of a recording], make test, make reliability,
-# make benchmark [DATA=folder with the recordings uniswap_v2, spot_1h and rug_benchmarks]
+# make benchmark [DATA=folder with the recordings uniswap_v2, spot_1h and rug_benchmarks],
+# make soak [DATA=the same folder]
 PYTHON ?= python3
 BIN := .venv/bin
 UI ?= 1
@@ -7,7 +8,7 @@ DATA ?=
 LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header --all-extras pyproject.toml
 
-.PHONY: demo test lint format reliability benchmark lock clean
+.PHONY: demo test lint format reliability benchmark soak lock clean
 
 demo: .venv/installed
 	$(BIN)/trade-pipeline demo $(if $(DATA),--data "$(DATA)") $(if $(filter 0,$(UI)),--no-ui)
@@ -36,6 +37,11 @@ benchmark: .venv/installed
 	$(if $(DATA),$(BIN)/python benchmarks/rug.py --data "$(DATA)")
 	$(if $(DATA),$(BIN)/python benchmarks/gates.py --data "$(DATA)")
 	$(if $(DATA),$(BIN)/python benchmarks/canary.py --data "$(DATA)")
+
+soak: .venv/installed
+	$(BIN)/python benchmarks/live.py --sustained 10
+	$(BIN)/python benchmarks/soak.py --minutes 30 --kill \
+		$(if $(DATA),--market uniswap-v2 --data "$(DATA)/uniswap_v2" --start 2021-05-01)
 
 lock:
 	$(LOCK) -o requirements.lock

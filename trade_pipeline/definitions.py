@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from trade_pipeline.defs.alerts import alert_sensor
 from trade_pipeline.defs.canary import (
     canary_deployment,
     canary_evaluation,
@@ -98,7 +99,7 @@ defs = dg.Definitions(
         resume_job,
     ],
     schedules=[retraining_schedule, monitoring_schedule],
-    sensors=[retraining_sensor, canary_sensor, rollback_sensor, live_session_sensor],
+    sensors=[retraining_sensor, canary_sensor, rollback_sensor, live_session_sensor, alert_sensor],
     resources={"store": TradeStore(), "progress": no_progress},
     executor=dg.in_process_executor,
 )

@@ -7,6 +7,7 @@ import sys
 import typer
 
 from trade_pipeline.cli import (
+    alerts,
     campaign,
     database,
     datasets,
@@ -17,6 +18,7 @@ from trade_pipeline.cli import (
     live,
     market,
     trading,
+    watch,
 )
 from trade_pipeline.cli.console import err
 from trade_pipeline.core.errors import TradePipelineError
@@ -34,6 +36,7 @@ app.add_typer(datasets.app, name="datasets")
 app.add_typer(deployments.app, name="models")
 app.add_typer(exchange.app, name="exchange")
 app.add_typer(live.app, name="live")
+app.add_typer(alerts.app, name="alerts")
 for command in (
     campaign.demo,
     campaign.campaign,
@@ -41,9 +44,12 @@ for command in (
     trading.metrics,
     trading.trace,
     trading.up,
+    trading.env,
     live.halt,
     live.flatten,
     live.resume,
+    watch.watch,
+    watch.status,
 ):
     app.command()(command)
 

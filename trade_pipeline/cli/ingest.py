@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 from pydantic import SecretStr
 
-from trade_pipeline.cli.console import print_json, print_table, rows_progress
-from trade_pipeline.cli.inputs import Json, read_settings
+from trade_pipeline.cli.console import err, print_json, print_table, rows_progress
+from trade_pipeline.cli.inputs import Json, read_moment, read_settings
 from trade_pipeline.core.errors import BadConfig
 
 app = typer.Typer(help="Record markets into tapes.", no_args_is_help=True)
@@ -58,3 +58,43 @@ def uniswap_v2(
         print_json(facts)
     else:
         print_table(str(out), [facts])
+
+
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="Folder of the tape; it must not be there.")],
+    account: Annotated[str, typer.Option(help="Whose live sessions recorded it.")] = "paper",
+    market: Annotated[
+        str | None, typer.Option(help="Kind of market; unset: the only one that was recorded.")
+    ] = None,
+    begin: Annotated[
+        str | None,
+        typer.Option("--from", help="First decision, a day (UTC) or time with a zone; unset: all."),
+    ] = None,
+    to: Annotated[str | None, typer.Option(help="Day or time before which decisions end.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a tape of the market that an account's live sessions read; `backtest` trades it."""
+    from trade_pipeline.core.ids import micros, moment_of
+    from trade_pipeline.core.market.export import export_recording
+    from trade_pipeline.core.store.store import Store
+
+    start = None if begin is None else micros(read_moment("from", begin))
+    end = None if to is None else micros(read_moment("to", to))
+    with (
+        Store.open(read_settings()) as store,
+        store.database.connect("trade_reader", autocommit=True) as connection,
+        rows_progress("reading events") as progress,
+    ):
+        done = export_recording(
+            connection, account, folder, market=market, start=start, end=end, progress=progress
+        )
+    first, last = moment_of(done.start).isoformat(), moment_of(done.end).isoformat()
+    holes = [[moment_of(at).isoformat() for at in hole] for hole in done.holes]
+    if as_json:
+        print_json(asdict(done) | {"start": first, "end": last, "holes": holes})
+        return
+    print_table(str(folder), [{"file": name, "rows": rows} for name, rows in done.rows.items()])
+    for since, until in holes:
+        err.print(f"not recorded: {since} to {until}")
+    print(f"trade-pipeline backtest --data {folder} --start {first} --end {last}")

@@ -74,7 +74,7 @@ def start(
             "speed": speed,
         } | given.get("replay", {})
     live = LiveConfig.parse(given)
-    live.require_allowed(settings.live_trading)
+    live.require_allowed(settings)
     if live.replay is None and live.market is None:
         raise BadConfig(NO_MARKET)
     with Store.open(settings) as store:
@@ -83,10 +83,7 @@ def start(
         if not here:
             out.print(f"account {account}: a session is wanted; `live status` shows it")
             return
-        done = run_live(
-            store, live, holder="command line", live_trading=settings.live_trading,
-            settings=settings,
-        )  # fmt: skip
+        done = run_live(store, live, settings, holder="command line")
     facts: dict[str, Any] = asdict(done) | {"findings": [asdict(one) for one in done.findings]}
     if as_json:
         print_json(facts)

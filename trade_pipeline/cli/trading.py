@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,9 +24,12 @@ from trade_pipeline.core.errors import BadConfig
 
 
 def backtest(
-    market: Annotated[str, typer.Option(help="uniswap-v2, spot-1h or simulated.")],
     start: Start,
     end: End,
+    market: Annotated[
+        str | None,
+        typer.Option(help="uniswap-v2, spot-1h or simulated; unset: that of the recording."),
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the recording.")] = None,
     mentions: Annotated[
         Path | None, typer.Option(help="Folder with hourly mention counts, for spot-1h.")
@@ -50,7 +54,7 @@ def backtest(
     from trade_pipeline.core.canary.record import Scope
     from trade_pipeline.core.canary.serving import with_deployed
     from trade_pipeline.core.ids import micros
-    from trade_pipeline.core.market.source import open_market
+    from trade_pipeline.core.market.source import market_in, open_market
     from trade_pipeline.core.session.backtest import run_backtest
     from trade_pipeline.core.session.config import TradingConfig
     from trade_pipeline.core.store.store import Store
@@ -59,6 +63,10 @@ def backtest(
     if last <= first:
         raise BadConfig(f"end={end}: must be after start={start}")
     trading = TradingConfig.parse(plain_settings(config, set_ or []))
+    if market is None:
+        if data is None:
+            raise BadConfig("market=None: give --market, or --data with a recording")
+        market = market_in(data)
     feed = open_market(
         market,
         data=data,
@@ -156,6 +164,19 @@ def up() -> None:
     from trade_pipeline.defs.serve import serve
 
     serve(read_settings())
+
+
+def env() -> None:
+    """Print what `dagster dev` needs in its environment, for a shell's eval; a password is inside.
+
+    The embedded server has to be kept running beside it: `db start`.
+    """
+    from trade_pipeline.defs.instance import dagster_environment, dagster_server
+
+    settings = read_settings()
+    with dagster_server(settings) as server:
+        for name, value in dagster_environment(settings, server).items():
+            print(f"export {name}={shlex.quote(value)}")
 
 
 def _facts(store: Any, run: Any) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from pydantic import Field
 
 from trade_pipeline.core.session.version import code_version
 from trade_pipeline.defs.markdown import records_table
+from trade_pipeline.defs.owner import OwnerWatch, dev_is_gone, end_orphans, owners
+from trade_pipeline.defs.queue import AT_ONCE
 from trade_pipeline.defs.resources import TradeStore
 from trade_pipeline.defs.trades import KINDS, OWNERS
 from trade_pipeline.settings import Settings
@@ -47,17 +49,16 @@ def live_session(
 ) -> dg.MaterializeResult[Any]:
     """One session of an account, by the settings of `trade-pipeline live start`.
 
-    It recovers first and ends at the end of its window, its positions open for the next one.
+    It recovers first and ends at the end of its window, its positions open for the next one.  It
+    ends with the Dagster that started it.
     """
     from trade_pipeline.core.live.requests import require_request
     from trade_pipeline.core.live.run import run_live
 
-    with store.open() as opened:
+    with OwnerWatch(), store.open() as opened:
         with opened.database.connect("trade_reader") as connection:
             settings = require_request(connection, config.account).config()
-        done = run_live(
-            opened, settings, holder=context.run.run_id, live_trading=Settings().live_trading
-        )
+        done = run_live(opened, settings, Settings(), holder=context.run.run_id)
     return dg.MaterializeResult(
         metadata={
             "session_id": dg.MetadataValue.text(done.session_id),
@@ -87,8 +88,7 @@ live_job = dg.define_asset_job(
     "live_job",
     selection=dg.AssetSelection.assets(live_session),
     description="One session of an account. The sensor starts it; two at once do no harm.",
-    # A successor recovers: nothing is tried again.  It never waits behind a training.
-    tags={"dagster/max_retries": "0", "dagster/priority": "100"},
+    tags=AT_ONCE,
     executor_def=dg.in_process_executor,
 )
 
@@ -105,6 +105,9 @@ def live_session_sensor(context: dg.SensorEvaluationContext, store: TradeStore) 
     from trade_pipeline.core.live.requests import requests
     from trade_pipeline.core.live.supervision import judge
 
+    if dev_is_gone(owners()):
+        end_orphans()
+        return dg.SensorResult(skip_reason=dg.SkipReason("dagster dev is gone: start it again"))
     told, wanted = [], []
     with store.open() as opened, opened.database.connect("trade_reader") as connection:
         for request in requests(connection):
@@ -168,7 +171,7 @@ def _halt_job(action: str, description: str) -> dg.JobDefinition:
     @dg.job(
         name=f"{action}_job",
         description=description,
-        tags={"dagster/max_retries": "0", "dagster/priority": "100"},
+        tags=AT_ONCE,
         executor_def=dg.in_process_executor,
     )
     def job() -> None:

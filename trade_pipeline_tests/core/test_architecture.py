@@ -26,6 +26,7 @@ FLOW = (
     "canary",
     "monitoring",
     "live",
+    "alerts",
     "report",
     "tracking",
     "scanner",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -71,6 +72,19 @@ def test_a_run_that_says_it_runs_and_holds_no_lease_is_ended_and_replaced(
         assert ended is not None
         assert ended.status == dg.DagsterRunStatus.FAILURE
         end_sessions(connection, "ghost", by="test")
+
+
+def test_the_sensor_that_outlived_dagster_dev_starts_nothing(
+    store: Store, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with store.database.connect(autocommit=True) as connection:
+        order_session(connection, paper.settings("orphan"), by="test")
+        monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+        monkeypatch.setenv("DAGSTER_IS_DEV_CLI", "1")
+        assert accounts(tick(instance)) == []
+        monkeypatch.delenv("DAGSTER_IS_DEV_CLI")
+        assert accounts(tick(instance)) == ["orphan"]
+        end_sessions(connection, "orphan", by="test")
 
 
 @pytest.mark.parametrize("action", ["halt", "flatten", "resume"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -209,6 +210,17 @@ def test_the_database_commands_tell_where_it_is_and_open_it(run: Run, home: Path
     assert code == 0
     assert out.startswith("postgresql://trade_writer:")
     assert json.loads(run("db", "migrate", "--json")[1]) == {"applied": []}
+
+
+def test_the_environment_of_dagster_dev_is_printed_for_a_shell(run: Run, home: Path) -> None:
+    code, out, _ = run("env")
+    assert code == 0
+    shell = f"{out}\nenv"
+    found = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=True).stdout
+    given = dict(line.split("=", 1) for line in found.splitlines())
+    assert given["DAGSTER_HOME"] == str(home.resolve() / "dagster")
+    assert given["TRADE_PIPELINE_DAGSTER_URL"].startswith("postgresql+psycopg2://dagster:")
+    assert (home / "dagster" / "dagster.yaml").is_file()
 
 
 def test_the_help_of_every_command_is_printed(run: Run) -> None:

@@ -42,3 +42,21 @@ def test_a_session_is_started_halted_and_seen_by_commands(
         (row,) = run("live", "status", "--json").facts
         assert row["halted"] is None
         assert "no session is wanted" in run("live", "stop").out
+
+
+def test_a_recorded_market_is_exported_and_traded_again_by_the_printed_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_in(monkeypatch, {"TRADE_PIPELINE_HOME": str(tmp_path / "home")})
+    tape = tmp_path / "tape"
+    with Store.open(Settings()):
+        assert run("live", "start", *REPLAY, "--set", "record=true", "--here").code == 0
+        done = run("ingest", "export", str(tape))
+        assert done.code == 0, done.err
+        command = done.out.splitlines()[-1].split()
+        assert command[:4] == ["trade-pipeline", "backtest", "--data", str(tape)]
+        again = run(*command[1:], "--json")
+        assert again.code == 0, again.err
+        assert again.facts["market"] == "simulated"
+        taken = run("ingest", "export", str(tape))
+        assert (taken.code, "is there already" in taken.err) == (2, True)

@@ -91,6 +91,15 @@ def fill_of(answer: dict[str, Any]) -> OrderFill:
     )
 
 
+def last_price(answer: dict[str, Any]) -> Decimal:
+    """The last price of a ticker.
+
+    Raises:
+        Unreadable: there is none.
+    """
+    return _number(answer, "last")
+
+
 def rules_of(market: dict[str, Any], stops: bool) -> InstrumentRules:
     """The rules of a symbol.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Self
@@ -142,6 +143,19 @@ def _refuse_what_is_no_json(client: Any) -> None:
         return answer
 
     client.fetch = checked
+
+
+def fence(client: Any, may_trade: Callable[[], None]) -> None:
+    """Ask before each request that changes something, after it was stamped with the time."""
+    sign = client.sign
+
+    def fenced(path: str, api: Any, method: str, params: Any) -> Any:
+        signed = sign(path, api, method, params)
+        if method != "GET":
+            may_trade()
+        return signed
+
+    client.sign = fenced
 
 
 def meaning_of(error: Exception) -> Meaning:

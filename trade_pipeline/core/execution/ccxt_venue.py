@@ -17,16 +17,24 @@ from decimal import Decimal
 from itertools import count
 from typing import Any, TypeVar
 
-from trade_pipeline.core.execution.ccxt_answers import fill_of, order_of, rules_of
+from trade_pipeline.core.errors import TradePipelineError
+from trade_pipeline.core.execution.ccxt_answers import fill_of, last_price, order_of, rules_of
 from trade_pipeline.core.execution.ccxt_client import (
     Meaning,
     VenueAccount,
+    fence,
     meaning_of,
     open_client,
     told,
 )
 from trade_pipeline.core.execution.exchange_venue import Holding, InstrumentRules
-from trade_pipeline.core.execution.orders import OrderFill, OrderIntent, OrderState, with_fills
+from trade_pipeline.core.execution.orders import (
+    OrderFill,
+    OrderIntent,
+    OrderState,
+    place,
+    with_fills,
+)
 from trade_pipeline.core.execution.rate_limit import RateLimit, urgent
 from trade_pipeline.core.execution.venue_errors import (
     OrderUnknown,
@@ -48,8 +56,13 @@ BURST = 20.0
 class CcxtVenue:
     """An `ExchangeVenue`; every call may be made from any task of one event loop."""
 
-    def __init__(self, account: VenueAccount) -> None:
+    def __init__(self, account: VenueAccount, may_trade: Callable[[], None] | None = None) -> None:
         """A client that has not connected yet.
+
+        Args:
+            may_trade: asked after an order is stamped with the time and before it is sent; what it
+                raises is raised, and nothing is sent.  The exchange refuses what arrives longer
+                after its stamp than the window, so nothing that was allowed arrives much later.
 
         Raises:
             BadConfig: see `open_client`.
@@ -58,6 +71,8 @@ class CcxtVenue:
         self._client: Any = open_client(account)
         self._limit = RateLimit(1_000 / self._client.rateLimit, BURST)
         self._client.throttle = self._limit.take
+        if may_trade is not None:
+            fence(self._client, may_trade)
 
     async def close(self) -> None:
         """End its connections."""
@@ -161,6 +176,31 @@ class CcxtVenue:
             await asyncio.sleep(min(_waits(attempt), max(0.01, too_old - self._now())))
         raise AssertionError("unreachable")
 
+    async def client_order_id(self, order_id: str, symbol: str) -> str:
+        """The client order id of an order by the venue's own id.
+
+        Raises:
+            OrderUnknown: the venue knows none of this id.
+        """
+
+        async def ask() -> str:
+            return order_of(await self._client.fetch_order(order_id, symbol)).client_order_id
+
+        return await self._ask(ask)
+
+    async def price(self, symbol: str) -> Decimal:
+        """The price of a symbol's last trade.
+
+        Raises:
+            VenueRefused: it is not traded here.
+        """
+        await self.instrument_rules(symbol)
+
+        async def ask() -> Decimal:
+            return last_price(await self._client.fetch_ticker(symbol))
+
+        return await self._ask(ask)
+
     async def _send(
         self, intent: OrderIntent, is_exit: bool, until: float
     ) -> OrderState | tuple[Meaning, VenueError]:
@@ -178,6 +218,9 @@ class CcxtVenue:
                         intent.symbol, kind, intent.side, amount, price, params
                     )
             return order_of(answer)
+        except TradePipelineError:
+            # It may not be sent.
+            raise
         except Exception as error:  # noqa: BLE001 (whatever it is, the order may stand)
             return meaning_of(error), told(error, self._account)
 
@@ -218,8 +261,8 @@ class CcxtVenue:
             if newest == since:
                 raise VenueRefused(f"{symbol}: {PAGE} fills in one millisecond cannot be paged")
             since = newest
-        fills = (fill for fill in found.values() if moment is None or fill.at >= moment)
-        return sorted(fills, key=lambda fill: (fill.at, fill.trade_id))
+        fills = [fill for fill in found.values() if moment is None or fill.at >= moment]
+        return sorted(fills, key=place)
 
     async def _ask(self, call: Callable[[], Awaitable[T]], is_urgent: bool = False) -> T:
         """A call that may be repeated: it is, until the venue answers or the deadline passes."""
@@ -229,6 +272,8 @@ class CcxtVenue:
                 async with asyncio.timeout_at(until):
                     with urgent(is_urgent):
                         return await call()
+            except TradePipelineError:
+                raise
             except Exception as raised:  # noqa: BLE001 (ccxt fails in many ways on a garbled answer)
                 meaning, error = meaning_of(raised), told(raised, self._account)
             # Raised outside of the handler, so that nothing of ccxt's, which holds signatures,

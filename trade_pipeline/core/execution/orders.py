@@ -172,7 +172,7 @@ def _joined(one: OrderState, other: OrderState, more: Iterable[OrderFill]) -> Or
     fills = {fill.trade_id: fill for fill in one.fills}
     for fill in more:
         _require_same(one, f"trade {fill.trade_id}", fills.setdefault(fill.trade_id, fill), fill)
-    known = tuple(sorted(fills.values(), key=lambda fill: (fill.at, fill.trade_id)))
+    known = tuple(sorted(fills.values(), key=place))
     filled = max(one.filled, other.filled, amount_of(known))
     if filled > one.amount:
         raise VenueContradiction(one.client_order_id, f"filled {filled} of {one.amount}")
@@ -190,6 +190,11 @@ def _joined(one: OrderState, other: OrderState, more: Iterable[OrderFill]) -> Or
         min(created, default=None),
         max(changed, default=None),
     )
+
+
+def place(fill: OrderFill) -> tuple[datetime, int, str]:
+    """Where a fill stands; the venue's ids are numbers that grow."""
+    return fill.at, len(fill.trade_id), fill.trade_id
 
 
 def _reached(filled: Decimal, amount: Decimal) -> OrderStatus:

@@ -146,6 +146,10 @@ class OrderDesk(Protocol):
         """An order goes to the venue; ``reason``: why the position is closed, for an exit."""
         ...
 
-    def withdrawn(self, order: Order) -> None:
-        """What is left of an entry is not wanted any more."""
+    def withdrawn(self, order: Order) -> bool:
+        """What is left of an entry is not wanted any more.
+
+        Returns:
+            Whether that ends it now; otherwise the venue tells what it has become by then.
+        """
         ...

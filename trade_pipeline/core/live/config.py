@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 from typing import ClassVar, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -12,6 +13,7 @@ from trade_pipeline.core.config import Config
 from trade_pipeline.core.errors import BadConfig
 from trade_pipeline.core.live.markets import MarketConfig
 from trade_pipeline.core.session.config import TradingConfig
+from trade_pipeline.settings import Settings
 
 
 class LiveLimits(BaseModel):
@@ -61,6 +63,10 @@ class LiveConfig(Config):
     account: str = Field("paper", pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")
     mode: Literal["paper", "live"] = "paper"
     venue: str = Field("default", description="venue of the account, as deployments name it")
+    orders: Literal["simulated", "exchange"] = Field(
+        "simulated",
+        description="simulated fills, or orders at the exchange of TRADE_PIPELINE_VENUE",
+    )
     confirm: str | None = Field(None, description="for real money: 'real money on ACCOUNT'")
     window_hours: float = Field(24, gt=0, description="a session hands over after this, wall time")
     reconcile_seconds: float = Field(30, gt=0, description="between two looks at the venue")
@@ -71,6 +77,9 @@ class LiveConfig(Config):
         2, gt=0, description="behind the market by more, scans are dropped and exits go on"
     )
     lease_seconds: float = Field(10, ge=1, description="a lease without heartbeat ends after this")
+    record: bool | None = Field(
+        None, description="store the market's events as they come; unset: those of real markets"
+    )
     limits: LiveLimits = LiveLimits()
     replay: ReplayConfig | None = None
     market: MarketConfig | None = Field(None, description="a real market, instead of a replay")
@@ -90,16 +99,36 @@ class LiveConfig(Config):
                 raise ValueError(f"limits.{name}=None: a live session needs this limit")
         if self.replay is not None:
             raise ValueError("replay: a live session trades no recorded market")
+        if self.orders != "exchange":
+            raise ValueError(f"orders={self.orders!r}: a live session's orders go to an exchange")
         return self
 
-    def require_allowed(self, live_trading: bool) -> None:
+    @property
+    def is_recorded(self) -> bool:
+        """Whether the market's events are stored; a replay's are stored somewhere already."""
+        return self.replay is None if self.record is None else self.record
+
+    def require_allowed(self, settings: Settings) -> None:
         """Refuse real money where this installation is not set up for it.
 
         Raises:
-            BadConfig: the mode is live and the setting does not allow it.
+            BadConfig: the mode is live and the setting does not allow it, or the mode is paper and
+                its orders would trade real money.
         """
-        if self.mode == "live" and not live_trading:
+        if self.mode == "live" and not settings.live_trading:
             raise BadConfig(
                 "mode='live': this installation trades no real money; set "
                 "TRADE_PIPELINE_LIVE_TRADING=true where it should"
             )
+        played = settings.venue_sandbox or is_local(settings.venue_url)
+        if self.mode == "paper" and self.orders == "exchange" and not played:
+            raise BadConfig(
+                "orders='exchange': a paper session trades no real money; set "
+                "TRADE_PIPELINE_VENUE_URL to a server on this machine, such as the one of "
+                "`trade-pipeline exchange serve`, or TRADE_PIPELINE_VENUE_SANDBOX=true"
+            )
+
+
+def is_local(url: str | None) -> bool:
+    """Whether a server is on this machine."""
+    return url is not None and urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from trade_pipeline.core.execution.venue import Fill, Order, Refusal, Touch, Venue
+from trade_pipeline.core.execution.venue_errors import OrderUnknown
 from trade_pipeline.core.ids import client_order_id, moment_of
-from trade_pipeline.core.live.ports import OrderState, OrderUnknown
+from trade_pipeline.core.live.ports import OrderState
 from trade_pipeline.core.live.records import OrderIntent
 from trade_pipeline.core.market.event import Floats, Instrument, TradeRules
 from trade_pipeline.core.market.history import TokenState
@@ -28,7 +29,7 @@ class Desk:
         reach: lets the market reach an order, where the venue is simulated; None: it is real.
 
     Attributes:
-        withdrawals: orders that the venue has to be told to cancel.
+        withdrawals: (order, instrument) that the venue has to be told to cancel.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class Desk:
         self._model = model
         self._reach = reach
         self._heard: dict[str, OrderState] = {}
-        self.withdrawals: list[str] = []
+        self.withdrawals: list[tuple[str, str]] = []
 
     def placed(self, order: Order, reason: str | None) -> None:
         entry = order.leg == "entry"
@@ -70,16 +71,18 @@ class Desk:
             )
         )
 
-    def withdrawn(self, order: Order) -> None:
-        self.withdrawals.append(order.order_id)
+    def withdrawn(self, order: Order) -> bool:
+        self.withdrawals.append((order.order_id, self._instruments[order.token].name))
+        # In a simulation nothing can happen in between.
+        return self._reach is not None
 
     def hear(self, state: OrderState) -> None:
         """Note what the venue said of an order."""
         self._heard[state.client_order_id] = state
 
     def due_at(self, submitted_at: int) -> int | None:
-        # A real venue answers when it does: the order is due at once, and asked for when heard of.
-        return submitted_at if self._reach is None else self._model.due_at(submitted_at)
+        # A real venue answers when it does.
+        return None if self._reach is None else self._model.due_at(submitted_at)
 
     def execute(
         self, order: Order, state: TokenState, at: int, rules: TradeRules

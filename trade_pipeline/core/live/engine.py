@@ -111,7 +111,7 @@ class LiveEngine(SessionEngine):
                 record.uuid, record.order_id, record.leg, record.event, record.size
             )
         elif isinstance(record, TradeOutcome):
-            self.orders.closed(record.uuid, written_off=record.written_off)
+            self.orders.closed(record.uuid)
 
     def warm_up(self, part: MarketBatch) -> None:
         """Read events from before this session's part of the market: nothing is decided."""

@@ -153,6 +153,8 @@ class Lease:
 
     def _end_backend(self, connection: psycopg.Connection) -> None:
         """End the database session of a holder that was stopped, and have its lock."""
+        # A login may end its own sessions; the role that it became may not, where they differ.
+        connection.execute("SET ROLE NONE")
         connection.execute(
             "SELECT pg_terminate_backend(a.pid) FROM pg_locks l "
             "JOIN pg_stat_activity a USING (pid) WHERE l.locktype = 'advisory' "
@@ -162,6 +164,7 @@ class Lease:
             "AND a.pid <> pg_backend_pid()",
             (_LOCK_KIND, self.account),
         )
+        connection.execute("SET ROLE trade_writer")
         connection.execute("SELECT pg_advisory_lock(%s, hashtext(%s))", (_LOCK_KIND, self.account))
 
     def _run(self) -> None:

@@ -6,7 +6,7 @@ finds them there, as they have become.  What it needs is the market, which `reac
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -14,8 +14,9 @@ import orjson
 import psycopg
 
 from trade_pipeline.core.execution.venue import Fill, Order, Refusal, Venue
+from trade_pipeline.core.execution.venue_errors import InsufficientFunds, OrderUnknown
 from trade_pipeline.core.ids import micros
-from trade_pipeline.core.live.ports import InsufficientFunds, OrderState, OrderUnknown, VenueFill
+from trade_pipeline.core.live.ports import OrderState, VenueFill
 from trade_pipeline.core.live.records import OrderIntent
 from trade_pipeline.core.market.event import TradeRules
 from trade_pipeline.core.market.history import TokenState
@@ -63,7 +64,11 @@ class PaperVenue:
         )  # fmt: skip
         return self.state_of(intent.client_order_id)
 
-    async def fetch(self, client_order_id: str) -> OrderState:
+    async def resolve(self, intent: OrderIntent) -> OrderState | None:
+        known = self._known(intent.client_order_id)
+        return self.state_of(intent.client_order_id) if known else None
+
+    async def fetch(self, client_order_id: str, instrument: str) -> OrderState:
         return self.state_of(client_order_id)
 
     async def open_orders(self) -> Sequence[OrderState]:
@@ -74,13 +79,14 @@ class PaperVenue:
         ).fetchall()
         return [self.state_of(name) for (name,) in rows]
 
-    async def fills_since(self, moment: int) -> Sequence[VenueFill]:
+    async def fills_since(self, moment: int, instruments: Iterable[str]) -> Sequence[VenueFill]:
         rows = self._connection.execute(
             "SELECT f.client_order_id, instrument, leg, filled_at, price, f.tokens, value_usd, "
             "f.costs_usd, inside_usd, impact, complete FROM trade.paper_fills f "
             "JOIN trade.paper_orders USING (client_order_id) "
-            "WHERE account = %s AND filled_at >= %s ORDER BY filled_at, client_order_id, number",
-            (self._account, moment),
+            "WHERE account = %s AND filled_at >= %s AND instrument = ANY(%s) "
+            "ORDER BY filled_at, client_order_id, number",
+            (self._account, moment, list(instruments)),
         ).fetchall()
         return [VenueFill(row[0], row[0], row[1], row[2], _fill(row[3:])) for row in rows]
 
@@ -93,7 +99,7 @@ class PaperVenue:
         ).fetchall()
         return dict(rows)
 
-    async def cancel(self, client_order_id: str) -> OrderState:
+    async def cancel(self, client_order_id: str, instrument: str) -> OrderState:
         self._connection.execute(
             "UPDATE trade.paper_orders SET status = 'cancelled', why = 'cancelled by the account' "
             "WHERE client_order_id = %s AND status = 'open'",

@@ -2,39 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from trade_pipeline.core.errors import TradePipelineError
 from trade_pipeline.core.execution.venue import Fill
 from trade_pipeline.core.live.records import OrderIntent
 from trade_pipeline.core.market.event import MarketBatch
 from trade_pipeline.core.market.feed import KnownMarket
-
-
-class VenueError(TradePipelineError):
-    """The root of what a venue refuses or cannot do."""
-
-
-class VenueRefused(VenueError):
-    """The venue refuses an order, and would again."""
-
-
-class InsufficientFunds(VenueRefused):
-    """The account holds less than an order needs."""
-
-
-class BelowMinimum(VenueRefused):
-    """An order below the venue's smallest amount or value."""
-
-
-class OrderUnknown(VenueError, LookupError):
-    """The venue knows no order of this client order id."""
-
-
-class VenueUnavailable(VenueError):
-    """The venue cannot be reached, or not in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,25 +54,33 @@ class VenueFill:
 
 
 class OrderVenue(Protocol):
-    """An account at a venue.  Every call ends within a time."""
+    """An account at a venue.  Every call ends within a time.
+
+    Raises, from every call:
+        VenueUnavailable: it cannot be reached, or not in time.
+    """
 
     async def submit(self, intent: OrderIntent) -> OrderState:
-        """Send an order; one whose answer was lost is looked up and not sent blindly again.
-
-        A second order of the same client order id is refused: this gives the first one's state.
+        """Send an order that was never sent before.
 
         Raises:
             VenueRefused: it does not stand and never will.
-            VenueUnavailable: it cannot be told whether it stands.
+            VenueUnavailable: it may stand all the same; `resolve` tells.
         """
         ...
 
-    async def fetch(self, client_order_id: str) -> OrderState:
+    async def resolve(self, intent: OrderIntent) -> OrderState | None:
+        """What became of an order that may have been sent; None: it does not stand, and never will.
+
+        Only after None may it be sent again.
+        """
+        ...
+
+    async def fetch(self, client_order_id: str, instrument: str) -> OrderState:
         """An order with its fills.
 
         Raises:
-            OrderUnknown: the venue knows none of this id.
-            VenueUnavailable: see there.
+            OrderUnknown: the venue knows none of this id; one that was just sent may still come.
         """
         ...
 
@@ -105,15 +88,15 @@ class OrderVenue(Protocol):
         """Orders that can still be filled."""
         ...
 
-    async def fills_since(self, moment: int) -> Sequence[VenueFill]:
-        """Every fill of the account at a moment (microseconds) or later."""
+    async def fills_since(self, moment: int, instruments: Iterable[str]) -> Sequence[VenueFill]:
+        """Every fill of the account in some instruments at a moment (microseconds) or later."""
         ...
 
     async def balances(self) -> Mapping[str, float]:
         """Tokens held by instrument; those that are not there are zero."""
         ...
 
-    async def cancel(self, client_order_id: str) -> OrderState:
+    async def cancel(self, client_order_id: str, instrument: str) -> OrderState:
         """Cancel an order; what it has become, also where it had ended before.
 
         Raises:

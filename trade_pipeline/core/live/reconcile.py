@@ -5,14 +5,16 @@ Everything that is found is written.  What explains itself is booked; what does 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from trade_pipeline.core.execution.book import Position
 from trade_pipeline.core.execution.venue import Order
+from trade_pipeline.core.execution.venue_errors import OrderUnknown, VenueContradiction
 from trade_pipeline.core.live.desk import Desk
 from trade_pipeline.core.live.engine import LiveEngine
-from trade_pipeline.core.live.ports import OrderState, OrderUnknown, OrderVenue, VenueFill
+from trade_pipeline.core.live.ports import OrderState, OrderVenue, VenueFill
+from trade_pipeline.core.live.sender import Sender
 from trade_pipeline.core.market.event import Instrument
 from trade_pipeline.core.session.trading import Trading
 
@@ -39,12 +41,32 @@ class Finding:
 
 
 @dataclass(slots=True)
+class Seen:
+    """What the venue said when it was asked about everything.
+
+    Attributes:
+        orders: of each that was unfinished; None: it does not stand, and never will.
+        missing: those that the venue does not know, and that may still come.
+        late: fills of instruments of which an order had ended without being filled whole.
+        booked: tokens by instrument in the records then; ``busy``: those with orders on their way.
+        sales: of instruments of which less was held than booked.
+    """
+
+    orders: dict[str, OrderState | VenueContradiction | None] = field(default_factory=dict)
+    missing: set[str] = field(default_factory=set)
+    open: Sequence[OrderState] = ()
+    late: Sequence[VenueFill] = ()
+    held: Mapping[str, float] = field(default_factory=dict)
+    booked: dict[str, float] = field(default_factory=dict)
+    busy: set[str] = field(default_factory=set)
+    sales: dict[str, Sequence[VenueFill]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class Reconciler:
-    """Compares an account with its venue.
+    """Compares an account with its venue: `look` asks and changes nothing, `compare` books.
 
     Args:
-        send_again: sends an order whose intent is stored; None: it may no more.
-        sending: client order ids that this process is sending now.
         patience: microseconds within which an entry that never arrived is sent again.
     """
 
@@ -52,12 +74,44 @@ class Reconciler:
     desk: Desk
     venue: OrderVenue
     instruments: Sequence[Instrument]
-    send_again: Callable[[Order], Awaitable[None]]
-    sending: Set[str]
+    sender: Sender
     patience: int
     _suspected: set[tuple[str, str | None, str | None]] = field(default_factory=set)
 
-    async def compare(self, at: int, *, starting: bool) -> list[Finding]:
+    async def look(self, at: int) -> Seen:
+        """Ask the venue; trading goes on meanwhile.
+
+        Raises:
+            VenueUnavailable: it cannot be asked now.
+        """
+        seen = Seen()
+        seen.booked, seen.busy = self._booked()
+        opened: dict[str, int] = {}
+        for _, position in self.engine.positions():
+            name = self.instruments[position.token].name
+            if name not in seen.busy:
+                opened[name] = min(opened.get(name, position.opened_at), position.opened_at)
+        for _, _, order, name in self._unfinished():
+            try:
+                seen.orders[order.order_id] = await self.venue.fetch(order.order_id, name)
+            except VenueContradiction as error:
+                seen.orders[order.order_id] = error
+            except OrderUnknown:
+                if order.leg == "entry" and self._is_late(order, at):
+                    seen.orders[order.order_id] = await self.sender.resolve(order)
+                else:
+                    seen.missing.add(order.order_id)
+        seen.open = await self.venue.open_orders()
+        orders = self.engine.orders
+        ended = {orders.instrument[name] for name in orders.refused if name in orders.instrument}
+        seen.late = await self.venue.fills_since(at - _A_DAY, ended)
+        seen.held = await self.venue.balances()
+        for name, at in opened.items():
+            if seen.held.get(name, 0.0) < seen.booked[name] * (1 - TOLERANCE):
+                seen.sales[name] = await self.venue.fills_since(at, [name])
+        return seen
+
+    async def compare(self, seen: Seen, at: int, *, starting: bool) -> list[Finding]:
         """Everything that is found at a moment; what explains itself is booked already.
 
         Args:
@@ -65,45 +119,59 @@ class Reconciler:
                 the next look.
         """
         found: list[Finding] = []
-        for trading, position in self.engine.positions():
-            for order in (position.entry_order, position.exit_order):
-                if order is not None:
-                    found += await self._order(trading, position, order, at, starting)
-        for state in await self.venue.open_orders():
+        for trading, position, order, name in self._unfinished():
+            if order.order_id in seen.missing:
+                found += await self._missing(order, name, at, starting)
+            elif order.order_id in seen.orders:
+                found += await self._order(trading, position, order, name, seen, at, starting)
+        for state in seen.open:
             if state.client_order_id not in self.engine.orders.instrument:
                 found.append(
                     Finding("unknown_order", False, state.client_order_id, state.instrument,
                             {"leg": state.leg, "fills": len(state.fills)})
                 )  # fmt: skip
-        found += await self._late_fills(at)
-        found += await self._holdings(at)
+        found += self._late_fills(seen)
+        found += self._holdings(seen, at)
         lasting = [one for one in found if one.explained or starting or one.key in self._suspected]
         self._suspected = {one.key for one in found if not one.explained}
         return lasting
 
+    def _unfinished(self) -> list[tuple[Trading, Position, Order, str]]:
+        return [
+            (trading, position, order, self.instruments[position.token].name)
+            for trading, position in self.engine.positions()
+            for order in (position.entry_order, position.exit_order)
+            if order is not None
+        ]
+
+    def _is_late(self, order: Order, at: int) -> bool:
+        on_its_way = order.order_id in self.sender.on_their_way
+        return not on_its_way and at - order.submitted_at > self.patience
+
     async def _order(
-        self, trading: Trading, position: Position, order: Order, at: int, starting: bool
-    ) -> list[Finding]:
-        name = self.instruments[position.token].name
-        try:
-            state = await self.venue.fetch(order.order_id)
-        except OrderUnknown:
-            late = at - order.submitted_at > self.patience
-            if order.order_id in self.sending or not (starting or late):
-                # It may be on its way.
-                return []
-            found = Finding("never_arrived", True, order.order_id, name, {"leg": order.leg})
-            if order.leg == "exit" or not late:
-                await self.send_again(order)
-                return [found, Finding("sent_again", True, order.order_id, name)]
+        self, trading: Trading, position: Position, order: Order, name: str, seen: Seen, at: int,
+        starting: bool,
+    ) -> list[Finding]:  # fmt: skip
+        state = seen.orders[order.order_id]
+        if isinstance(state, VenueContradiction):
+            return [Finding("contradiction", False, order.order_id, name, {"says": str(state)})]
+        if state is None:
             self.desk.hear(
                 OrderState(order.order_id, name, order.leg, "rejected", at, why="not sent in time")
             )
             trading.heard(position.token, at)
-            return [found, Finding("lapsed", True, order.order_id, name)]
+            return [
+                Finding("never_arrived", True, order.order_id, name, {"leg": order.leg}),
+                Finding("lapsed", True, order.order_id, name),
+            ]
         if state.changed_at > at:
             # A replay that is read again meets it at its time.
             return []
+        if not state.has_ended:
+            await self.sender.follow(order.order_id, name)
+            if order.leg == "entry" and position.exit_reason is not None:
+                # The venue did not hear that it was taken back.
+                await self.sender.cancel(order.order_id, name)
         new = len(state.fills) - order.fills
         found_here = []
         if new > 0:
@@ -118,11 +186,21 @@ class Reconciler:
         # A session that runs hears of its orders anyway, and this is how.
         return found_here if starting else []
 
-    async def _late_fills(self, at: int) -> list[Finding]:
+    async def _missing(self, order: Order, name: str, at: int, starting: bool) -> list[Finding]:
+        """An order that the venue does not know, and that is still wanted."""
+        if order.order_id in self.sender.on_their_way or not (starting or self._is_late(order, at)):
+            return []
+        await self.sender.send_again(order)
+        return [
+            Finding("never_arrived", True, order.order_id, name, {"leg": order.leg}),
+            Finding("sent_again", True, order.order_id, name),
+        ]
+
+    def _late_fills(self, seen: Seen) -> list[Finding]:
         """Fills of orders of ours that had ended, as far as the records know."""
         orders = self.engine.orders
         fills: dict[str, list[VenueFill]] = {}
-        for one in await self.venue.fills_since(at - _A_DAY):
+        for one in seen.late:
             if one.client_order_id is not None and one.client_order_id in orders.refused:
                 fills.setdefault(one.client_order_id, []).append(one)
         return [
@@ -132,9 +210,8 @@ class Reconciler:
             if len(several) > orders.fills[name]
         ]  # fmt: skip
 
-    async def _holdings(self, at: int) -> list[Finding]:
-        held, orders = await self.venue.balances(), self.engine.orders
-        largest, given_up = orders.largest, orders.given_up
+    def _booked(self) -> tuple[dict[str, float], set[str]]:
+        """Tokens by instrument, and the instruments with orders on their way."""
         booked: dict[str, float] = {}
         busy: set[str] = set()
         for _, position in self.engine.positions():
@@ -142,35 +219,36 @@ class Reconciler:
             booked[name] = booked.get(name, 0.0) + position.tokens
             if position.entry_order is not None or position.exit_order is not None:
                 busy.add(name)
+        return booked, busy
+
+    def _holdings(self, seen: Seen, at: int) -> list[Finding]:
+        orders = self.engine.orders
+        largest, given_up = orders.largest, orders.given_up
+        booked, busy = self._booked()
+        busy |= seen.busy
         # What an account holds of instruments that it never traded is not its business.
         found = []
-        for name in sorted({*self.engine.orders.instrument.values(), *booked} - busy):
-            ours, theirs = booked.get(name, 0.0), held.get(name, 0.0)
-            # What was written off may still be there, or not.
+        for name in sorted({*orders.instrument.values(), *booked} - busy):
+            ours, theirs = booked.get(name, 0.0), seen.held.get(name, 0.0)
+            if ours != seen.booked.get(name, 0.0):
+                # It was traded while the venue was asked.
+                continue
+            # What closed trades left may still be there, or not.
             theirs -= min(max(0.0, theirs - ours), given_up.get(name, 0.0))
             if abs(ours - theirs) <= TOLERANCE * max(ours, largest.get(name, 0.0)):
                 continue
             facts: Facts = {"booked": ours, "held": theirs}
-            by_hand = await self._by_hand(name, at) if theirs < ours else []
+            by_hand = [
+                one
+                for one in seen.sales.get(name, ())
+                if one.leg == "exit" and one.client_order_id not in orders.instrument
+            ]
             if by_hand and theirs <= TOLERANCE * ours:
                 self._book_by_hand(name, by_hand, at)
                 found.append(Finding("closed_by_hand", True, None, name, facts))
             else:
                 found.append(Finding("balance_differs", False, None, name, facts))
         return found
-
-    async def _by_hand(self, name: str, at: int) -> list[VenueFill]:
-        opened = min(
-            p.opened_at
-            for _, p in self.engine.positions()
-            if self.instruments[p.token].name == name
-        )
-        return [
-            one
-            for one in await self.venue.fills_since(opened)
-            if one.instrument == name and one.leg == "exit"
-            and one.client_order_id not in self.engine.orders.instrument
-        ]  # fmt: skip
 
     def _book_by_hand(self, name: str, fills: Iterable[VenueFill], at: int) -> None:
         for trading, position in self.engine.positions():

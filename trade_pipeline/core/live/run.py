@@ -7,15 +7,19 @@ from contextlib import ExitStack
 
 from trade_pipeline.core.canary.record import Scope
 from trade_pipeline.core.canary.serving import with_deployed
-from trade_pipeline.core.clock import MarketClock, SystemClock
+from trade_pipeline.core.clock import Clock, MarketClock, SystemClock
 from trade_pipeline.core.errors import BadConfig
+from trade_pipeline.core.execution.ccxt_client import VenueAccount
+from trade_pipeline.core.execution.ccxt_venue import CcxtVenue
 from trade_pipeline.core.ids import micros
 from trade_pipeline.core.live.config import LiveConfig
+from trade_pipeline.core.live.exchange_orders import ExchangeOrders
 from trade_pipeline.core.live.feed import ReplayFeed
 from trade_pipeline.core.live.lease import Lease
 from trade_pipeline.core.live.open_market import NO_MARKET, market_feed
 from trade_pipeline.core.live.paper_venue import PaperVenue
 from trade_pipeline.core.live.ports import LiveFeed
+from trade_pipeline.core.live.recording import RecordingFeed
 from trade_pipeline.core.live.requests import end_sessions, newest_request
 from trade_pipeline.core.live.session import LiveRun, LiveSession
 from trade_pipeline.core.market.source import open_market
@@ -23,7 +27,7 @@ from trade_pipeline.core.store.store import Store
 from trade_pipeline.settings import Settings
 
 
-def live_feed(config: LiveConfig, settings: Settings, store: Store) -> LiveFeed:
+def live_feed(config: LiveConfig, settings: Settings, store: Store, clock: Clock) -> LiveFeed:
     """The market of a session's settings: a real one, or a replay.
 
     Raises:
@@ -31,7 +35,7 @@ def live_feed(config: LiveConfig, settings: Settings, store: Store) -> LiveFeed:
     """
     if config.market is None:
         return replay_feed(config)
-    return market_feed(config.market, config.account, settings, store, SystemClock())
+    return market_feed(config.market, config.account, settings, store, clock)
 
 
 def replay_feed(config: LiveConfig) -> ReplayFeed:
@@ -55,20 +59,29 @@ def replay_feed(config: LiveConfig) -> ReplayFeed:
     return ReplayFeed(market, start=start, end=end, speed=replay.speed, cell=cell)
 
 
-def run_live(
+async def _at_exchange(
     store: Store,
     config: LiveConfig,
-    *,
-    holder: str,
-    live_trading: bool = False,
-    settings: Settings | None = None,
+    feed: LiveFeed,
+    clock: Clock,
+    lease: Lease,
+    account: VenueAccount,
 ) -> LiveRun:
+    """A session whose orders go to an exchange."""
+    exchange = CcxtVenue(account, lease.require)
+    try:
+        venue = ExchangeOrders(exchange, clock, replayed=config.replay is not None)
+        return await LiveSession(store, config, feed, venue, clock, lease).run()
+    finally:
+        await exchange.close()
+
+
+def run_live(store: Store, config: LiveConfig, settings: Settings, *, holder: str) -> LiveRun:
     """Trade an account by its settings until the session's window ends.
 
     Args:
+        settings: whether this installation may trade real money, and at which exchange.
         holder: who it is, such as a Dagster run's id.
-        live_trading: whether this installation may trade real money.
-        settings: name the exchange, node and keys of a real market; None: the environment's.
 
     Raises:
         BadConfig: the settings are not allowed, or name what is not there.
@@ -76,12 +89,10 @@ def run_live(
         LeaseLost: another one trades it now.
         StoreUnavailable: the database cannot be reached.
     """
-    config.require_allowed(live_trading)
-    if config.mode == "live":
-        raise BadConfig("mode='live': no venue for real orders is connected")
-    feed = live_feed(config, settings or Settings(), store)
+    config.require_allowed(settings)
     # The clock of a replay is the market's: it stands where the newest event was read.
     clock = SystemClock() if config.replay is None else MarketClock(0)
+    feed = live_feed(config, settings, store, clock)
     with ExitStack() as opened:
         connection = opened.enter_context(store.database.connect(autocommit=True))
         scope = Scope(feed.kind, config.venue, config.mode)
@@ -93,9 +104,16 @@ def run_live(
                 seconds=config.lease_seconds, heartbeat_seconds=config.lease_seconds / 5,
             )
         )  # fmt: skip
-        venue = PaperVenue(connection, config.account, trading.venue(feed.kind))
-        session = LiveSession(store, config, feed, venue, clock, lease)
-        done = asyncio.run(session.run())
+        if config.is_recorded:
+            feed = opened.enter_context(
+                RecordingFeed(feed, store.database, lease.account, lease.epoch)
+            )
+        if config.orders == "exchange":
+            run = _at_exchange(store, config, feed, clock, lease, VenueAccount.of(settings))
+        else:
+            venue = PaperVenue(connection, config.account, trading.venue(feed.kind))
+            run = LiveSession(store, config, feed, venue, clock, lease).run()
+        done = asyncio.run(run)
         if done.why == "market" and newest_request(connection, config.account) is not None:
             # There is nothing for a successor.
             end_sessions(connection, config.account, by="the session: its market is over")

@@ -8,20 +8,22 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from trade_pipeline.core.clock import Clock
 from trade_pipeline.core.execution.venue import Order
-from trade_pipeline.core.ids import client_order_id, moment_of
-from trade_pipeline.core.live.desk import Desk
-from trade_pipeline.core.live.lease import Lease
-from trade_pipeline.core.live.ports import (
-    OrderState,
+from trade_pipeline.core.execution.venue_errors import (
     OrderUnknown,
-    OrderVenue,
+    VenueContradiction,
     VenueRefused,
     VenueUnavailable,
 )
+from trade_pipeline.core.ids import client_order_id, moment_of
+from trade_pipeline.core.live.desk import Desk
+from trade_pipeline.core.live.lease import Lease
+from trade_pipeline.core.live.ports import OrderState, OrderVenue
 from trade_pipeline.core.live.records import OrderIntent
 from trade_pipeline.core.market.event import Instrument
 
 log = logging.getLogger("trade_pipeline.live")
+# Seconds between two looks at an order that the venue has not finished: longer each time.
+_SOON, _LATER = 0.1, 5.0
 
 
 class Sender:
@@ -35,6 +37,7 @@ class Sender:
 
     Attributes:
         on_their_way: client order ids that are being sent now.
+        followed: those of open orders that are asked for until they end.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Sender:
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
         self.on_their_way: set[str] = set()
+        self.followed: set[str] = set()
 
     def require_working(self) -> None:
         """Raises what made a sending fail that nobody waited for."""
@@ -65,35 +69,50 @@ class Sender:
             LeaseLost: it was not sent.
         """
         self.on_their_way.add(intent.client_order_id)
-        await self._dispatch(self._send(intent))
+        await self._dispatch(self._send(intent, again=False))
 
     async def send_again(self, order: Order) -> None:
-        """Send an order whose intent an earlier session made durable."""
-        attempt = 0
-        while client_order_id(order.uuid, order.leg, attempt) != order.order_id:
-            attempt += 1
-        entry = order.leg == "entry"
-        intent = OrderIntent(
-            order.order_id, order.uuid, self._lease.account, self._lease.epoch, order.leg, attempt,
-            self._instruments[order.token].name, order.stake_usd if entry else None,
-            None if entry else order.tokens, order.decision_price, moment_of(order.submitted_at),
-        )  # fmt: skip
-        await self.send(intent)
+        """Send an order that may have been sent before, unless it stands."""
+        self.on_their_way.add(order.order_id)
+        await self._dispatch(self._send(self._intent(order), again=True))
 
-    async def cancel(self, name: str) -> None:
+    async def resolve(self, order: Order) -> OrderState | None:
+        """What became of an order that may have been sent; None: it does not stand, ever."""
+        return await self._venue.resolve(self._intent(order))
+
+    async def cancel(self, name: str, instrument: str) -> None:
         """Cancel an order."""
-        await self._dispatch(self._cancel(name))
+        await self._dispatch(self._cancel(name, instrument))
+
+    async def follow(self, name: str, instrument: str) -> None:
+        """Ask for an open order until it has ended; a simulated venue tells by itself."""
+        if not self._simulated and name not in self.followed:
+            self.followed.add(name)
+            await self._dispatch(self._follow(name, instrument))
 
     async def wait(self, seconds: float) -> None:
         """Wait for the answers that are on their way, but not for longer."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=seconds)
+        end = asyncio.get_running_loop().time() + seconds
+        while self.on_their_way and asyncio.get_running_loop().time() < end:
+            await asyncio.wait(self._tasks, timeout=_SOON, return_when=asyncio.FIRST_COMPLETED)
 
     async def close(self) -> None:
         """Wait for nothing more."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _intent(self, order: Order) -> OrderIntent:
+        """The intent that an earlier session made durable, by its order."""
+        attempt = 0
+        while client_order_id(order.uuid, order.leg, attempt) != order.order_id:
+            attempt += 1
+        entry = order.leg == "entry"
+        return OrderIntent(
+            order.order_id, order.uuid, self._lease.account, self._lease.epoch, order.leg, attempt,
+            self._instruments[order.token].name, order.stake_usd if entry else None,
+            None if entry else order.tokens, order.decision_price, moment_of(order.submitted_at),
+        )  # fmt: skip
 
     async def _dispatch(self, call: Awaitable[None]) -> None:
         if self._simulated:
@@ -108,32 +127,53 @@ class Sender:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._failure = self._failure or error
 
-    async def _send(self, intent: OrderIntent) -> None:
+    async def _send(self, intent: OrderIntent, *, again: bool) -> None:
         try:
-            # Nothing may wait between this look at the lease and the sending.
-            self._lease.require()
-            state = await self._venue.submit(intent)
+            state = await self._venue.resolve(intent) if again else None
+            if state is None:
+                # Nothing may wait between this look at the lease and the sending.
+                self._lease.require()
+                state = await self._venue.submit(intent)
         except VenueRefused as refused:
             state = OrderState(
                 intent.client_order_id, intent.instrument, intent.leg, "rejected",
                 self._clock.micros(), why=str(refused),
             )  # fmt: skip
-        except VenueUnavailable as error:
-            # Whether it stands is found by the next comparison with the venue.
+        except (VenueUnavailable, VenueContradiction) as error:
+            # What became of it is found by the next comparison with the venue.
             log.warning("order %s: %s", intent.client_order_id, error)
             return
         finally:
             self.on_their_way.discard(intent.client_order_id)
         self._answered(state)
+        if not state.has_ended:
+            await self.follow(intent.client_order_id, intent.instrument)
 
-    async def _cancel(self, name: str) -> None:
+    async def _cancel(self, name: str, instrument: str) -> None:
         self._lease.require()
         try:
-            state = await self._venue.cancel(name)
-        except (OrderUnknown, VenueUnavailable) as error:
+            state = await self._venue.cancel(name, instrument)
+        except (OrderUnknown, VenueUnavailable, VenueContradiction) as error:
             log.warning("cancelling order %s: %s", name, error)
             return
         self._answered(state)
+
+    async def _follow(self, name: str, instrument: str) -> None:
+        pause, known = _SOON, None
+        try:
+            while known is None or not known.has_ended:
+                await asyncio.sleep(pause)
+                pause = min(_LATER, 2 * pause)
+                try:
+                    state = await self._venue.fetch(name, instrument)
+                except (OrderUnknown, VenueUnavailable, VenueContradiction) as error:
+                    log.warning("order %s: %s", name, error)
+                    continue
+                if known is None or (state.status, state.fills) != (known.status, known.fills):
+                    self._answered(state)
+                known = state
+        finally:
+            self.followed.discard(name)
 
     def _answered(self, state: OrderState) -> None:
         if not self._simulated:

@@ -19,6 +19,7 @@ import psycopg
 from trade_pipeline.core.canary.record import Scope
 from trade_pipeline.core.canary.watch import DeploymentWatch
 from trade_pipeline.core.clock import Clock
+from trade_pipeline.core.execution.venue_errors import VenueUnavailable
 from trade_pipeline.core.ids import moment_of, session_id
 from trade_pipeline.core.live.config import LiveConfig
 from trade_pipeline.core.live.desk import Desk
@@ -27,14 +28,8 @@ from trade_pipeline.core.live.halts import HaltWatch, order_halt
 from trade_pipeline.core.live.journal import LiveJournal
 from trade_pipeline.core.live.lease import Lease
 from trade_pipeline.core.live.limits import Limits
-from trade_pipeline.core.live.ports import (
-    LiveBatch,
-    LiveFeed,
-    OrderState,
-    OrderVenue,
-    VenueUnavailable,
-)
-from trade_pipeline.core.live.reconcile import Facts, Finding, Reconciler
+from trade_pipeline.core.live.ports import LiveBatch, LiveFeed, OrderState, OrderVenue
+from trade_pipeline.core.live.reconcile import Facts, Finding, Reconciler, Seen
 from trade_pipeline.core.live.records import Reconciliation
 from trade_pipeline.core.live.sender import Sender
 from trade_pipeline.core.live.stored import StoredAccount, read_account
@@ -101,7 +96,7 @@ class LiveSession:
         self._store, self._config = store, config
         self._feed, self._venue, self._clock = feed, venue, clock
         self._lease = lease
-        self._inbox: list[tuple[int, int, LiveBatch | OrderState | str | None]] = []
+        self._inbox: list[tuple[int, int, LiveBatch | OrderState | Seen | str | None]] = []
         self._number = itertools.count()
         self._arrived = asyncio.Event()
         self._room = asyncio.Semaphore(_WAITING)
@@ -134,6 +129,7 @@ class LiveSession:
             background = [
                 asyncio.create_task(self._read(stored)),
                 asyncio.create_task(self._tick()),
+                asyncio.create_task(self._ask()),
             ]
             try:
                 why = await self._work(connection, stored, background)
@@ -185,8 +181,8 @@ class LiveSession:
             self._venue, self._lease, self._desk, feed.instruments, self._clock, self._told
         )
         self._reconciler = Reconciler(
-            self._engine, self._desk, self._venue, feed.instruments, self._sender.send_again,
-            self._sender.on_their_way, int(self._config.resend_seconds * 1_000_000),
+            self._engine, self._desk, self._venue, feed.instruments, self._sender,
+            int(self._config.resend_seconds * 1_000_000),
         )  # fmt: skip
 
     async def _read(self, stored: StoredAccount) -> None:
@@ -199,22 +195,29 @@ class LiveSession:
         self._put(_ROUTINE, None)
 
     async def _tick(self) -> None:
-        due = time.monotonic()
         while True:
-            due += self._config.reconcile_seconds
-            while (left := due - time.monotonic()) > 0:
-                await asyncio.sleep(min(left, _LOOK_SECONDS))
-                self._put(_URGENT, "look")
-            self._put(_URGENT, "compare")
+            await asyncio.sleep(_LOOK_SECONDS)
+            self._put(_URGENT, "look")
+
+    async def _ask(self) -> None:
+        """Ask the venue about everything, again and again, while the session goes on."""
+        while True:
+            await asyncio.sleep(self._config.reconcile_seconds)
+            try:
+                seen = await self._reconciler.look(max(self._reached, self._clock.micros()))
+            except VenueUnavailable as error:
+                log.warning("account %s: the venue cannot be asked: %s", self._lease.account, error)
+            else:
+                self._put(_URGENT, seen)
 
     def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.call_soon_threadsafe(self._put, _URGENT, "look")
 
-    def _put(self, priority: int, item: LiveBatch | OrderState | str | None) -> None:
+    def _put(self, priority: int, item: LiveBatch | OrderState | Seen | str | None) -> None:
         heapq.heappush(self._inbox, (priority, next(self._number), item))
         self._arrived.set()
 
-    async def _take(self) -> LiveBatch | OrderState | str | None:
+    async def _take(self) -> LiveBatch | OrderState | Seen | str | None:
         while not self._inbox:
             self._arrived.clear()
             await self._arrived.wait()
@@ -229,8 +232,10 @@ class LiveSession:
         end = time.monotonic() + self._config.window_hours * 3600
         started = False
         while True:
-            if background[0].done() and background[0].exception() is not None:
-                background[0].result()
+            for task in background:
+                if task.done():
+                    # The feed's end is in the inbox; what else ends has failed.
+                    task.result()
             item = await self._take()
             if isinstance(item, LiveBatch) and item.warm_up:
                 self._engine.warm_up(item.events)
@@ -258,7 +263,7 @@ class LiveSession:
             if isinstance(item, OrderState):
                 await self._one(item)
 
-    async def _one(self, item: LiveBatch | OrderState | str) -> None:
+    async def _one(self, item: LiveBatch | OrderState | Seen | str) -> None:
         if isinstance(item, LiveBatch):
             began = time.perf_counter()
             scan = item.behind <= self._config.max_behind_seconds
@@ -271,29 +276,26 @@ class LiveSession:
         elif isinstance(item, OrderState):
             self._desk.hear(item)
             await self._heard(item.client_order_id)
-        elif item == "compare":
-            await self._compare(starting=False)
+        elif isinstance(item, Seen):
+            await self._compare(item, starting=False)
         await self._obey()
 
     async def _start(self, connection: psycopg.Connection, stored: StoredAccount) -> None:
         """Recover: what is stored, then what the venue says, then the records of both."""
+        # What is heard of the time away is not from before the market of now.
+        self._clock.advance(self._reached)
         self._engine.resume(stored)
         self._engine.append(self._session)
         facts: Facts = {"open_positions": len(stored.open), "reached": self._reached}
         self._note(Finding("start", True, facts=facts))
         await self._settle(self._reached)
-        await self._compare(starting=True)
+        seen = await self._reconciler.look(max(self._reached, self._clock.micros()))
+        await self._compare(seen, starting=True)
         await self._obey()
 
-    async def _compare(self, *, starting: bool) -> None:
+    async def _compare(self, seen: Seen, *, starting: bool) -> None:
         at = max(self._reached, self._clock.micros())
-        try:
-            found = await self._reconciler.compare(at, starting=starting)
-        except VenueUnavailable as error:
-            log.warning("account %s: the venue cannot be asked: %s", self._lease.account, error)
-            if starting:
-                raise
-            return
+        found = await self._reconciler.compare(seen, at, starting=starting)
         for finding in found:
             self._note(finding)
         await self._settle(at)
@@ -332,8 +334,8 @@ class LiveSession:
         while self._journal.pending or self._desk.withdrawals:
             intents = self._journal.commit(at, self._reached, self._engine.state())
             withdrawn, self._desk.withdrawals = self._desk.withdrawals, []
-            for name in withdrawn:
-                await self._sender.cancel(name)
+            for name, instrument in withdrawn:
+                await self._sender.cancel(name, instrument)
             for intent in sorted(intents, key=lambda one: one.leg == "entry"):
                 await self._sender.send(intent)
 

@@ -58,7 +58,7 @@ class OrderHistory:
         fills: how many are recorded, by client order id.
         refused: those that ended by a rejection or a cancellation.
         largest: tokens of the largest fill by instrument.
-        given_up: tokens of written off trades by instrument: they are still there, and worthless.
+        given_up: tokens that closed trades left by instrument: they may still be there.
     """
 
     instrument: dict[str, str] = field(default_factory=dict)
@@ -80,11 +80,10 @@ class OrderHistory:
         elif event in (OrderEvent.CANCELLED, OrderEvent.REJECTED):
             self.refused.add(order_id)
 
-    def closed(self, uuid: UUID, *, written_off: bool) -> None:
-        """Note the end of a trade."""
+    def closed(self, uuid: UUID) -> None:
+        """Note the end of a trade; what is left of a venue's whole steps stays in the account."""
         name, tokens = self._held.pop(uuid)
-        if written_off:
-            self.given_up[name] = self.given_up.get(name, 0.0) + tokens
+        self.given_up[name] = self.given_up.get(name, 0.0) + max(0.0, tokens)
 
 
 @dataclass(slots=True)
@@ -149,7 +148,7 @@ def read_account(connection: psycopg.Connection, account: str) -> StoredAccount:
                 float(reason in (TerminationReason.STOP_LOSS, TerminationReason.RUGPULL_EXIT))
             )
             stored.own.closed_at.append(closed_at)
-            stored.orders.closed(uuid, written_off=content["written_off"])
+            stored.orders.closed(uuid)
             trade.closed = True
     for trade in trades.values():
         stored.cash[trade.arm] = stored.cash.get(trade.arm, 0) + trade.cash

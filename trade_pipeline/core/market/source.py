@@ -8,6 +8,7 @@ from pathlib import Path
 from trade_pipeline.core.errors import BadConfig, BadMarketData
 from trade_pipeline.core.market.bars import HourlyBars
 from trade_pipeline.core.market.feed import MarketFeed
+from trade_pipeline.core.market.recorded import MANIFEST, RecordedMarket, read_manifest
 from trade_pipeline.core.market.simulator import SimulatedMarket, SimulatorConfig
 from trade_pipeline.core.market.uniswap_v2 import UniswapV2Tape
 
@@ -24,12 +25,15 @@ def market_in(folder: Path) -> str:
     Raises:
         BadMarketData: none that is known.
     """
+    if (folder / MANIFEST).is_file():
+        return read_manifest(folder).market
     if (folder / "tape.parquet").is_file():
         return "uniswap-v2"
     if (folder / "ohlcv_1h").is_dir():
         return "spot-1h"
     raise BadMarketData(
-        f"{folder}: no recording; expected tape.parquet (uniswap-v2) or ohlcv_1h/ (spot-1h)"
+        f"{folder}: no recording; expected tape.parquet (uniswap-v2), ohlcv_1h/ (spot-1h) or "
+        f"{MANIFEST} (of a live market)"
     )
 
 
@@ -55,6 +59,8 @@ def open_market(
             inside the simulation's.
         BadMarketData: the recording is missing or wrong.
     """
+    if data is not None and (data / MANIFEST).is_file():
+        return _recorded(kind, data, mentions)
     if mentions is not None and kind != "spot-1h":
         raise BadConfig(f"mentions={str(mentions)!r}: market {kind} uses none, only spot-1h does")
     if kind == "simulated":
@@ -68,3 +74,15 @@ def open_market(
     if kind == "spot-1h":
         return HourlyBars(data, mentions)
     return RECORDED[kind](data)
+
+
+def _recorded(kind: str, data: Path, mentions: Path | None) -> RecordedMarket:
+    """The recording of a live market, whatever its kind."""
+    market = RecordedMarket(data)
+    if market.kind != kind:
+        raise BadConfig(f"market={kind!r}: {data} is a recording of {market.kind!r}")
+    if mentions is not None:
+        raise BadConfig(
+            f"mentions={str(mentions)!r}: the recording of a live market holds those it knew"
+        )
+    return market

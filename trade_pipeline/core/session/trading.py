@@ -118,7 +118,8 @@ class Trading:
                 return
         if position.exit_reason is not None:
             # A timer of the longest hold, or of the token's trade before, is no retry.
-            if position.exit_order is None and at >= position.retry_at:
+            waits = position.exit_order is not None or position.entry_order is not None
+            if not waits and at >= position.retry_at:
                 self._send_exit(position, self._state(token), at)
         elif position.bought and at >= position.opened_at + self._max_hold:
             self._exit(position, TerminationReason.MAX_HOLD, self._state(token), at)
@@ -141,8 +142,10 @@ class Trading:
         if position.bought and position.exit_reason is None:
             self._exit(position, reason, self._state(token), at)
         elif not position.bought and position.entry_order is not None:
-            self._cancel_entry(position, at, f"exit: {reason}")
-            del self.book.positions[token]
+            if self._cancel_entry(position, at, f"exit: {reason}"):
+                del self.book.positions[token]
+            else:
+                position.exit_reason = reason
 
     def sold_by_hand(self, token: int, sales: Sequence[tuple[str, Fill]], at: int) -> None:
         """Book fills (order id, fill) of a position that somebody sold at the venue."""
@@ -232,10 +235,9 @@ class Trading:
         at: int,
         trigger_price: float | None = None,
     ) -> None:
-        if position.entry_order is not None:
-            self._cancel_entry(position, at, f"exit: {reason}")
         position.exit_reason = reason
-        self._send_exit(position, state, at, trigger_price)
+        if position.entry_order is None or self._cancel_entry(position, at, f"exit: {reason}"):
+            self._send_exit(position, state, at, trigger_price)
 
     def _send_exit(
         self, position: Position, state: TokenState, at: int, trigger_price: float | None = None
@@ -279,6 +281,9 @@ class Trading:
                 self._entry_filled(position, order, result)
             else:
                 self._entry_refused(position, order, result)
+            if position.exit_reason and position.bought and position.entry_order is None:
+                # It was being taken back, and what it had bought by then is sold.
+                self._send_exit(position, state, at)
         elif isinstance(result, Fill):
             self._exit_filled(position, order, result)
         else:
@@ -310,12 +315,14 @@ class Trading:
         self._refused(order, refusal, OrderEvent.REJECTED)
         del self.book.positions[position.token]
 
-    def _cancel_entry(self, position: Position, at: int, why: str) -> None:
+    def _cancel_entry(self, position: Position, at: int, why: str) -> bool:
+        """Take an entry back; whether that ended it, or the venue's answer has to come first."""
         assert position.entry_order is not None
-        if self._desk is not None:
-            self._desk.withdrawn(position.entry_order)
+        if self._desk is not None and not self._desk.withdrawn(position.entry_order):
+            return False
         self._refused(position.entry_order, Refusal(at, why), OrderEvent.CANCELLED)
         position.entry_order = None
+        return True
 
     def _exit_filled(self, position: Position, order: Order, fill: Fill) -> None:
         self.book.book_exit(position, fill)
@@ -339,7 +346,8 @@ class Trading:
             TradeOutcome(
                 uuid=position.uuid,
                 realized_pnl_percent=position.pnl_percent,
-                time_in_market_seconds=(at - position.opened_at) / 1_000_000,
+                # A venue's clock and ours may differ by a little.
+                time_in_market_seconds=max(0, at - position.opened_at) / 1_000_000,
                 termination_reason=position.exit_reason,
                 closed_at=moment_of(at),
                 pnl_usd=to_usd(position.pnl),

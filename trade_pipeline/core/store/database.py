@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Literal, Self, get_args
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
 
 from trade_pipeline.core.errors import StoreUnavailable
+from trade_pipeline.core.store.address import connect, parts_of
 from trade_pipeline.core.store.closing import Closing
 from trade_pipeline.core.store.migrations import check_applied, migrate, migrations_folder
 from trade_pipeline.core.store.migrations import read_migrations as _read_migrations
@@ -82,9 +83,9 @@ class Database(Closing):
         if self._server is not None:
             return self._server.url(role, self._name)
         assert self._url is not None
-        if conninfo_to_dict(self._url).get("user") == role:
+        if parts_of(self._url).get("user") == role:
             return self._url
-        given = conninfo_to_dict(self._url).get("options") or ""
+        given = parts_of(self._url).get("options") or ""
         return make_conninfo(self._url, options=f"{given} -c role={role}".strip())
 
     def connect(
@@ -95,10 +96,8 @@ class Database(Closing):
         Raises:
             StoreUnavailable: the server does not answer or refuses the login.
         """
-        try:
-            return psycopg.connect(self.url(role), autocommit=autocommit)
-        except psycopg.OperationalError as error:
-            raise StoreUnavailable(f"cannot reach the database as {role}: {error}") from None
+        what = f"cannot reach the database as {role}"
+        return connect(self.url(role), what, autocommit=autocommit)
 
     def version(self) -> str:
         """The server's version."""
@@ -110,7 +109,7 @@ class Database(Closing):
     def environment(self, role: Role) -> dict[str, str]:
         """The same as `url`, as libpq's environment variables: for programs such as psql."""
         names = {"dbname": "PGDATABASE"}
-        known = conninfo_to_dict(self.url(role))
+        known = parts_of(self.url(role))
         return {names.get(k, f"PG{k.upper()}"): str(v) for k, v in known.items() if v is not None}
 
     def ensure_running(self) -> None:

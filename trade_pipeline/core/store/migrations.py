@@ -13,7 +13,8 @@ from pathlib import Path
 
 import psycopg
 
-from trade_pipeline.core.errors import MigrationEdited, StoreUnavailable
+from trade_pipeline.core.errors import MigrationEdited
+from trade_pipeline.core.store.address import connect
 
 _NAME = re.compile(r"^(\d{4})_[a-z0-9_]+\.sql$")
 
@@ -100,11 +101,7 @@ def migrate(url: str, folder: Path | None = None) -> list[str]:
         StoreUnavailable: the database cannot be reached.
     """
     available = read_migrations(folder or migrations_folder())
-    try:
-        connection = psycopg.connect(url, autocommit=True)
-    except psycopg.OperationalError as error:
-        raise StoreUnavailable(f"cannot migrate: {error}") from None
-    with connection:
+    with connect(url, "cannot migrate", autocommit=True) as connection:
         connection.execute("SELECT pg_advisory_lock(hashtext('trade.migrations'))")
         missing = check_applied(connection, available)
         for migration in missing:

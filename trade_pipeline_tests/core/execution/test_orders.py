@@ -13,8 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trade_pipeline.core.errors import BadConfig, InvalidRecord
-from trade_pipeline.core.execution.order_records import new_records
+from trade_pipeline.core.errors import InvalidRecord
 from trade_pipeline.core.execution.orders import (
     OrderFill,
     OrderIntent,
@@ -25,7 +24,6 @@ from trade_pipeline.core.execution.orders import (
     with_fills,
 )
 from trade_pipeline.core.execution.venue_errors import VenueContradiction
-from trade_pipeline.core.records import ExecutionRecord, OrderEvent
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 INTENT = OrderIntent(
@@ -85,54 +83,20 @@ def test_any_order_and_number_of_reports_gives_the_same_state(
     assert len({f.trade_id for f in state.fills}) == len(state.fills)
 
 
-@given(lives(), st.data())
-def test_the_records_of_any_order_of_reports_count_each_fill_once_and_end_once(
-    life: tuple[list[OrderState], OrderStatus, int], data: st.DataObject
-) -> None:
-    reports, end, filled = life
-    shuffled = data.draw(st.permutations([*reports, *reports]))
-    recorded: list[ExecutionRecord] = []
-    state = reports[0]
-    for answer in shuffled:
-        state = merge(state, answer)
-        recorded += new_records(INTENT, state, recorded, START)
-        assert new_records(INTENT, state, recorded, START) == []
-    values = [record.value_usd for record in recorded if record.value_usd is not None]
-    assert sum(values) == 2 * filled
-    ends = [r.event for r in recorded if r.event in (OrderEvent.CANCELLED, OrderEvent.FILLED)]
-    assert ends == [OrderEvent.FILLED if end is OrderStatus.FILLED else OrderEvent.CANCELLED]
-    assert recorded[0].event is OrderEvent.SUBMITTED
-    keys = [(r.uuid, r.order_id, r.event, r.sequence) for r in recorded]
-    assert len(set(keys)) == len(keys)
-
-
-def test_a_cancelled_order_whose_fills_are_not_all_known_has_no_end_recorded_yet() -> None:
+def test_a_cancelled_order_whose_fills_are_not_all_known_is_not_settled() -> None:
     state = report(OrderStatus.CANCELLED, 30, fill(1, 10), at=3)
     assert state.has_ended
     assert not state.is_settled
-    events = [record.event for record in new_records(INTENT, state, [], START)]
-    assert events == [OrderEvent.SUBMITTED, OrderEvent.ACKNOWLEDGED, OrderEvent.PARTLY_FILLED]
     state = with_fills(state, [fill(2, 20), fill(3, 50, order_id="8")])
     assert state.is_settled
     assert amount_of(state.fills) == 30
 
 
-def test_a_fee_in_tokens_is_inside_the_price_and_one_in_quote_is_paid_on_top() -> None:
-    bought = report(OrderStatus.FILLED, 100, fill(1, 100))
-    record = new_records(INTENT, bought, [], START)[-1]
-    assert record.event is OrderEvent.FILLED
-    assert (record.size, record.value_usd, record.fees_usd) == (99.9, 200.0, 0.0)
-    assert record.entry_price == pytest.approx(200 / 99.9)
-    assert record.slippage == pytest.approx(100 / 99.9 - 1)
-    assert record.inside_usd == {"exchange_fee": 0.2}
-    quoted = report(OrderStatus.FILLED, 100, fill(1, 100, fee_asset="USDT"))
-    record = new_records(INTENT, quoted, [], START)[-1]
-    assert (record.size, record.costs_usd) == (100.0, {"exchange_fee": 0.1})
-    other = report(OrderStatus.FILLED, 100, fill(1, 100, fee_asset="BNB"))
-    with pytest.raises(BadConfig, match="no price of BNB"):
-        new_records(INTENT, other, [], START)
-    record = new_records(INTENT, other, [], START, {"BNB": Decimal(600)})[-1]
-    assert record.costs_usd == {"exchange_fee": 60.0}
+def test_fills_of_one_moment_keep_the_order_of_the_venues_numbers() -> None:
+    state = report(OrderStatus.FILLED, 100)
+    at = {"at": START}
+    state = with_fills(state, [fill(10, 40, **at), fill(9, 60, **at)])
+    assert [one.trade_id for one in state.fills] == ["9", "10"]
 
 
 @pytest.mark.parametrize(

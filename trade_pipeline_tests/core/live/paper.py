@@ -30,6 +30,7 @@ from trade_pipeline.core.market.event import DAY
 from trade_pipeline.core.store.artifacts import ArtifactStore
 from trade_pipeline.core.store.database import Database
 from trade_pipeline.core.store.store import Store
+from trade_pipeline.settings import Settings
 from trade_pipeline_tests.core.session.stored import CONFIG, START
 
 DAYS = 0.5
@@ -56,7 +57,7 @@ def settings(
 
 
 def run(store: Store, account: str, **changes: Any) -> LiveRun:
-    return run_live(store, settings(account, **changes), holder="test")
+    return run_live(store, settings(account, **changes), Settings(), holder="test")
 
 
 def run_with(

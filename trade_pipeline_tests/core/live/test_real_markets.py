@@ -228,13 +228,13 @@ def test_a_market_that_cannot_be_opened_is_a_mistake_that_says_what_is_missing(
 ) -> None:
     settings = Settings(_env_file=None, **environment)
     with pytest.raises(BadConfig, match=why):
-        live_feed(LiveConfig.parse(given), settings, store)
+        live_feed(LiveConfig.parse(given), settings, store, SystemClock())
 
 
 def test_the_markets_of_the_settings_are_opened(store: Store) -> None:
     settings = Settings(_env_file=None, rpc_url=SecretStr("http://localhost:1"), exchange="binance")
     found = [
-        live_feed(LiveConfig.parse({"market": market}), settings, store)
+        live_feed(LiveConfig.parse({"market": market}), settings, store, SystemClock())
         for market in ({"kind": "uniswap-v2"}, {"kind": "spot-1h", "symbols": ["A/USDT"]})
     ]
     assert [one.kind for one in found] == ["uniswap-v2", "spot-1h"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,18 +12,17 @@ import pytest
 
 from trade_pipeline.core.clock import MarketClock
 from trade_pipeline.core.execution.venue import Fill
+from trade_pipeline.core.execution.venue_errors import (
+    InsufficientFunds,
+    OrderUnknown,
+    VenueUnavailable,
+)
 from trade_pipeline.core.ids import micros
 from trade_pipeline.core.live.halts import newest_halt, order_halt
 from trade_pipeline.core.live.journal import LiveJournal
 from trade_pipeline.core.live.lease import Lease, LeaseLost
 from trade_pipeline.core.live.paper_venue import PaperVenue
-from trade_pipeline.core.live.ports import (
-    InsufficientFunds,
-    OrderState,
-    OrderUnknown,
-    VenueFill,
-    VenueUnavailable,
-)
+from trade_pipeline.core.live.ports import OrderState, VenueFill
 from trade_pipeline.core.live.records import OrderIntent
 from trade_pipeline.core.live.run import replay_feed
 from trade_pipeline.core.live.session import LiveRun, LiveSession
@@ -195,7 +194,10 @@ class SlowVenue:
             raise VenueUnavailable("the answer was lost")
         return self.orders[intent.client_order_id]
 
-    async def fetch(self, client_order_id: str) -> OrderState:
+    async def resolve(self, intent: OrderIntent) -> OrderState | None:
+        return self.orders.get(intent.client_order_id)
+
+    async def fetch(self, client_order_id: str, instrument: str) -> OrderState:
         if client_order_id not in self.orders:
             raise OrderUnknown(client_order_id)
         return self.orders[client_order_id]
@@ -203,7 +205,7 @@ class SlowVenue:
     async def open_orders(self) -> Sequence[OrderState]:
         return []
 
-    async def fills_since(self, moment: int) -> Sequence[VenueFill]:
+    async def fills_since(self, moment: int, instruments: Iterable[str]) -> Sequence[VenueFill]:
         return [
             VenueFill(name, name, order.instrument, order.leg, fill)
             for name, order in self.orders.items()
@@ -218,8 +220,8 @@ class SlowVenue:
                 held[order.instrument] += fill.tokens if order.leg == "entry" else -fill.tokens  # type: ignore[assignment]
         return held
 
-    async def cancel(self, client_order_id: str) -> OrderState:
-        order = await self.fetch(client_order_id)
+    async def cancel(self, client_order_id: str, instrument: str) -> OrderState:
+        order = await self.fetch(client_order_id, instrument)
         return order if order.has_ended else replace(order, status="cancelled")
 
 

@@ -11,6 +11,7 @@ from trade_pipeline.core.live.config import LiveConfig
 from trade_pipeline.core.live.lease import LeaseRow
 from trade_pipeline.core.live.limits import Limits
 from trade_pipeline.core.live.supervision import SeenRun, judge
+from trade_pipeline.settings import Settings
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SECOND = 1_000_000
@@ -90,11 +91,12 @@ def test_real_money_needs_a_typed_confirmation_and_limits(
 
 def test_real_money_needs_an_installation_that_allows_it() -> None:
     config = LiveConfig.parse(
-        {"account": "main", "mode": "live", "confirm": "real money on main", "limits": LIMITS}
-    )
+        {"account": "main", "mode": "live", "confirm": "real money on main", "limits": LIMITS,
+         "orders": "exchange"}
+    )  # fmt: skip
     with pytest.raises(BadConfig, match="TRADE_PIPELINE_LIVE_TRADING=true"):
-        config.require_allowed(False)
-    config.require_allowed(True)
+        config.require_allowed(Settings())
+    config.require_allowed(Settings(live_trading=True))
 
 
 def limits(**changes: float) -> Limits:

@@ -1,0 +1,221 @@
+"""Makes a tape of what live sessions of an account recorded: a folder for `RecordedMarket`."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trade_pipeline.core.errors import BadConfig
+from trade_pipeline.core.ids import moment_of
+from trade_pipeline.core.market import recorded
+from trade_pipeline.core.market.parquet import NUMBER, TEXT, TIME, required
+from trade_pipeline.core.market.series import AMOUNTS
+from trade_pipeline.core.market.windows import LOOKBACK
+
+Progress = Callable[[int, int], None]
+_ROWS = 50_000
+_WHERE = "account = %s AND market = %s AND known_at >= %s AND known_at < %s"
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A tape that was written.
+
+    Attributes:
+        start, end: the range to backtest, microseconds since 1970-01-01 UTC: that of the sessions'
+            decisions within the tape.
+        holes: ranges between events of the tape that were not recorded.
+    """
+
+    folder: Path
+    market: str
+    rows: Mapping[str, int]
+    start: int
+    end: int
+    holes: Sequence[tuple[int, int]]
+
+
+def export_recording(
+    connection: psycopg.Connection,
+    account: str,
+    folder: Path,
+    *,
+    market: str | None = None,
+    start: int | None = None,
+    end: int | None = None,
+    progress: Progress | None = None,
+) -> Exported:
+    """Write a folder, whole or not at all.
+
+    Args:
+        connection: not in a transaction; what is read is of one moment.
+        market: the kind; None: the only one that the account recorded.
+        start, end: of the decisions that shall be made again; None: of all.  The four days before
+            them are in the tape, too.
+
+    Raises:
+        BadConfig: the folder is there already, the account recorded nothing there, or two markets.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise BadConfig(f"folder={str(folder)!r}: is there already; give a new one")
+    with connection.transaction():
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        market, covered = _recording(connection, account, market)
+        decided = _decided(connection, account, covered)
+        first = decided[0] if start is None else start
+        last = decided[1] if end is None else end
+        if last <= first:
+            raise BadConfig(
+                f"end={moment_of(last).isoformat()}: must be after start="
+                f"{moment_of(first).isoformat()}"
+            )
+        since = first - LOOKBACK
+        part = [[max(a, since), min(b, last)] for a, b in covered if b > since and a < last]
+        if not part:
+            raise BadConfig(
+                f"start={moment_of(first).isoformat()}, end={moment_of(last).isoformat()}: account "
+                f"{account} recorded nothing in there"
+            )
+        given = (account, market, moment_of(since), moment_of(last))
+        with _whole(folder) as partial:
+            rows = {
+                recorded.EVENTS: _events(connection, given, partial, progress),
+                recorded.INSTRUMENTS: _instruments(connection, account, market, partial),
+            }
+            if not rows[recorded.EVENTS]:
+                raise BadConfig(f"account={account!r}: no event was recorded in this range")
+            for question in ("facts", "mentions", "rules"):
+                if count := _answers(connection, given, question, partial):
+                    rows[f"{question}.parquet"] = count
+            manifest = recorded.Manifest(
+                market=market, account=account, covered=part, decided=[first, last], rows=rows
+            )
+            (partial / recorded.MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
+    holes = [(a[1], b[0]) for a, b in pairwise(part)]
+    return Exported(folder, market, rows, first, last, holes)
+
+
+@contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """A folder beside the one that is wanted, which takes its name when all is well."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.parent / f".{folder.name}.{uuid.uuid4().hex}"
+    partial.mkdir()
+    try:
+        yield partial
+        partial.replace(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _recording(
+    connection: psycopg.Connection, account: str, market: str | None
+) -> tuple[str, list[tuple[int, int]]]:
+    rows = connection.execute(
+        "SELECT market, covered FROM trade.market_recordings "
+        "WHERE account = %s AND market = coalesce(%s, market) ORDER BY market",
+        (account, market),
+    ).fetchall()
+    if not rows:
+        raise BadConfig(f"account={account!r}, market={market!r}: nothing was recorded")
+    if len(rows) > 1:
+        kinds = ", ".join(kind for kind, _ in rows)
+        raise BadConfig(f"market=None: account {account} recorded several: {kinds}; name one")
+    return rows[0][0], [(one.lower, one.upper) for one in rows[0][1]]
+
+
+def _decided(
+    connection: psycopg.Connection, account: str, covered: Sequence[tuple[int, int]]
+) -> tuple[int, int]:
+    """From when to when the account's sessions decided; all that is covered before they did."""
+    row = connection.execute(
+        "SELECT started_at, reached FROM trade.live_progress WHERE account = %s", (account,)
+    ).fetchone()
+    return (covered[0][0], covered[-1][1]) if row is None else (row[0], row[1])
+
+
+def _events(
+    connection: psycopg.Connection,
+    given: tuple[Any, ...],
+    folder: Path,
+    progress: Progress | None,
+) -> int:
+    count = connection.execute(
+        f"SELECT count(*) FROM trade.market_series WHERE {_WHERE}".encode(), given
+    ).fetchone()
+    assert count is not None
+    columns = ("instrument", "event_time", "known_at", "number", *AMOUNTS)
+    query = (
+        f"SELECT {', '.join(columns)} FROM trade.market_series WHERE {_WHERE} "
+        "ORDER BY known_at, number"
+    )
+    done = 0
+    schema = recorded.EVENT_SCHEMA
+    with (
+        pq.ParquetWriter(folder / recorded.EVENTS, schema, compression="zstd") as writer,
+        connection.cursor("events", binary=True) as cursor,
+    ):
+        cursor.execute(query.encode(), given)
+        while rows := cursor.fetchmany(_ROWS):
+            writer.write_table(_table(rows, schema))
+            done += len(rows)
+            if progress is not None:
+                progress(done, count[0])
+    return done
+
+
+def _instruments(connection: psycopg.Connection, account: str, market: str, folder: Path) -> int:
+    rows = connection.execute(
+        "SELECT name, symbol, contract_address, created_at FROM trade.market_instruments "
+        "WHERE account = %s AND market = %s ORDER BY place, name",
+        (account, market),
+    ).fetchall()
+    pq.write_table(_table(rows, recorded.INSTRUMENT_SCHEMA), folder / recorded.INSTRUMENTS)
+    return len(rows)
+
+
+def _answers(
+    connection: psycopg.Connection, given: tuple[Any, ...], question: str, folder: Path
+) -> int:
+    """Of answers at one moment the last one; what held before the range is in it, too."""
+    account, market, _, last = given
+    rows = connection.execute(
+        "SELECT DISTINCT ON (known_at, instrument) instrument, known_at, names, told "
+        "FROM trade.market_facts WHERE account = %s AND market = %s AND question = %s "
+        "AND known_at < %s ORDER BY known_at, instrument, number DESC",
+        (account, market, question, last),
+    ).fetchall()
+    if not rows:
+        return 0
+    names = sorted({name for row in rows for name in row[2]})
+    schema = pa.schema(
+        [required("instrument", TEXT), required("known_at", TIME)]
+        + [pa.field(name, NUMBER) for name in names]
+    )
+    wide = []
+    for instrument, known_at, given_names, told in rows:
+        by_name = dict(zip(given_names, told, strict=True))
+        wide.append((instrument, known_at, *(by_name.get(name) for name in names)))
+    pq.write_table(_table(wide, schema), folder / f"{question}.parquet", compression="zstd")
+    return len(rows)
+
+
+def _table(rows: Sequence[Sequence[Any]], schema: pa.Schema) -> pa.Table:
+    columns = zip(*rows, strict=True) if rows else [()] * len(schema)
+    arrays = [
+        pa.array(column, pa.string()).dictionary_encode()
+        if f.type == TEXT
+        else pa.array(column, f.type)
+        for column, f in zip(columns, schema, strict=True)
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema)

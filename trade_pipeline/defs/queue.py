@@ -1,0 +1,26 @@
+"""The queue of runs: live sessions and the kill switch never wait behind other work."""
+
+from __future__ import annotations
+
+import dagster as dg
+from dagster import QueuedRunCoordinator, SubmitRunContext
+
+# dagster.yaml limits how many runs of the kind `batch` there are at once.
+KIND = "trade_pipeline/queue"
+BATCH = "batch"
+# Of a job that starts at once.  Nothing of it is tried again: what comes next recovers.
+AT_ONCE = {KIND: "at_once", "dagster/priority": "100", "dagster/max_retries": "0"}
+
+
+class TradeRunCoordinator(QueuedRunCoordinator):
+    """Marks every run as `batch` that is not marked otherwise, whoever asks for it.
+
+    A limit on all runs would count the live sessions, too: two accounts that trade would leave no
+    room for a training, and two trainings none for a session.
+    """
+
+    def submit_run(self, context: SubmitRunContext) -> dg.DagsterRun:
+        run = context.dagster_run
+        if KIND not in run.tags:
+            self._instance.add_run_tags(run.run_id, {KIND: BATCH})
+        return super().submit_run(context)

@@ -1,0 +1,1 @@
+"""Live sessions against the local exchange under faults, and an audit of what came of them."""

@@ -1,0 +1,30 @@
+"""Sessions at the local exchange lose and double nothing, whatever happens to them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trade_pipeline.core.store.database import Database
+from trade_pipeline.core.store.server import EmbeddedPostgres
+from trade_pipeline_tests.conftest import KILLS
+from trade_pipeline_tests.core.live.chaos.run import Chaos, Totals, report
+
+# A few that kill and stop the session, the database and the exchange, and fill the disk.
+SHORT = (3, 11, 15)
+FULL = 1_000
+
+
+@pytest.mark.reliability
+def test_nothing_is_lost_doubled_or_left_open_under_random_faults(tmp_path: Path) -> None:
+    seeds = range(FULL) if KILLS >= 50 else SHORT
+    # Of its own: it is killed.
+    with EmbeddedPostgres(tmp_path / "postgres") as server:
+        Database.embedded(server.folder).close()
+        chaos, totals = Chaos(server, "trade_pipeline", tmp_path), Totals()
+        for seed in seeds:
+            totals.add(seed, chaos.run(seed))
+        report(totals)
+    assert not totals.wrong, totals.examples
+    assert totals.trades > 10 * len(seeds)
