@@ -17,7 +17,7 @@ from trade_pipeline.core.live.markets import (
 )
 from trade_pipeline.core.live.ports import LiveFeed
 from trade_pipeline.core.live.stored import read_account
-from trade_pipeline.core.market.providers.exchange import Exchange
+from trade_pipeline.core.market.providers.exchange import Exchange, exchange_class
 from trade_pipeline.core.market.providers.guard import ClientConfig
 from trade_pipeline.core.market.providers.unified import UnifiedMarketProvider, providers_of
 from trade_pipeline.core.market.recorder.node import EthereumNode
@@ -70,6 +70,8 @@ def market_feed(
     name = config.exchange or settings.exchange
     if name is None:
         raise BadConfig("market.exchange: none; name one here or in TRADE_PIPELINE_EXCHANGE")
+    # Before the session begins: to import it takes seconds, in which no event would be heard.
+    exchange_class(name)
     rate = ClientConfig(requests=config.requests_per_minute)
 
     def exchange() -> Exchange:

@@ -178,7 +178,7 @@ class Renamed:
         self.content_address = self._true.content_address
         self.instruments = self._false.instruments
         self.facts_at, self.mentions_at = self._false.facts_at, self._false.mentions_at
-        self.rules = self._false.rules
+        self.rules, self.raw_answers_at = self._false.rules, self._false.raw_answers_at
         self.batches, self.span = self._false.batches, self._false.span
         self.until = self._false.until
 

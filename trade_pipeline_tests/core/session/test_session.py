@@ -774,7 +774,7 @@ class ChangedFuture:
         self.instruments = feed.instruments
         self.content_address = feed.content_address
         self.facts_at, self.mentions_at = feed.facts_at, feed.mentions_at
-        self.rules = feed.rules
+        self.rules, self.raw_answers_at = feed.rules, feed.raw_answers_at
 
     def batches(self, start: int, end: int) -> Iterator[MarketBatch]:
         yield from self._feed.batches(start, min(end, self._moment))

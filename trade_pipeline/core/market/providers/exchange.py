@@ -45,6 +45,19 @@ class Bar:
     volume: float
 
 
+def exchange_class(name: str) -> Any:
+    """ccxt's class of an exchange, by its id.
+
+    Raises:
+        BadConfig: ccxt knows none of this id that has websockets.
+    """
+    # Seconds to import: only who trades on an exchange waits for it.
+    pro = importlib.import_module("ccxt.pro")
+    if name not in pro.exchanges:
+        raise BadConfig(f"exchange={name!r}: ccxt knows no exchange of this id with websockets")
+    return getattr(pro, name)
+
+
 class Exchange:
     """One exchange's public data.  Use with ``async with``.
 
@@ -66,15 +79,11 @@ class Exchange:
         given: Mapping[str, Any] | None = None,
         url: str | None = None,
     ) -> None:
-        # Seconds to import: only who trades on an exchange waits for it.
-        pro = importlib.import_module("ccxt.pro")
-        if name not in pro.exchanges:
-            raise BadConfig(f"exchange={name!r}: ccxt knows no exchange of this id with websockets")
         self.provider = name
         self._clock = clock
         self._config = config = config or ClientConfig(requests=120)
         self._guard = Guard(name, clock, config)
-        self._exchange = getattr(pro, name)(
+        self._exchange = exchange_class(name)(
             {"enableRateLimit": True, "timeout": round(config.timeout_seconds * 1000)}
             | dict(given or {})
         )
