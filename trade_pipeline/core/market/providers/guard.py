@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import stamina
+import stamina.instrumentation
 from aiolimiter import AsyncLimiter
 from pydantic import Field
 
@@ -20,6 +22,15 @@ from trade_pipeline.core.market.providers.errors import (
 )
 
 T = TypeVar("T")
+log = logging.getLogger("trade_pipeline.providers")
+
+
+def _tell(details: stamina.instrumentation.RetryDetails) -> None:
+    log.info("%s; asked again in %.1f s", details.caused_by, details.wait_for)
+
+
+# The default prints every retry to standard output, where programs read JSON.
+stamina.instrumentation.set_on_retry_hooks([_tell])
 
 
 class ClientConfig(Config):

@@ -145,7 +145,7 @@ class UnifiedMarketProvider:
             BadConfig: none is named.
         """
         if self._exchange is None:
-            raise BadConfig("exchange=None: name one, such as binance")
+            raise BadConfig("exchange=None: name one, such as TRADE_PIPELINE_EXCHANGE=binance")
         return self._exchange
 
     async def token(self, chain: str, contract: str) -> LiveToken:
