@@ -19,6 +19,7 @@ import psycopg
 from trade_pipeline.core.canary.record import Scope
 from trade_pipeline.core.canary.watch import DeploymentWatch
 from trade_pipeline.core.clock import Clock
+from trade_pipeline.core.execution.book import to_usd
 from trade_pipeline.core.execution.venue_errors import VenueUnavailable
 from trade_pipeline.core.ids import moment_of, session_id
 from trade_pipeline.core.live.config import LiveConfig
@@ -104,6 +105,7 @@ class LiveSession:
         self._reported: set[tuple[str, str | None, str | None]] = set()
         self._reached = 0
         self._flattened = 0
+        self._started = False
         self._slowest = 0.0
 
     async def run(self) -> LiveRun:
@@ -133,12 +135,13 @@ class LiveSession:
             ]
             try:
                 why = await self._work(connection, stored, background)
-                await self._hear_the_last()
+                if self._started:
+                    await self._hear_the_last()
             finally:
                 for task in background:
                     task.cancel()
                 await asyncio.gather(*background, self._sender.close(), return_exceptions=True)
-            return self._ended(why)
+            return self._ended(why, stored)
 
     def _prepare(
         self,
@@ -230,27 +233,25 @@ class LiveSession:
         background: list[asyncio.Task[None]],
     ) -> str:
         end = time.monotonic() + self._config.window_hours * 3600
-        started = False
         while True:
             for task in background:
                 if task.done():
                     # The feed's end is in the inbox; what else ends has failed.
                     task.result()
             item = await self._take()
+            self._lease.require()
+            self._sender.require_working()
             if isinstance(item, LiveBatch) and item.warm_up:
                 self._engine.warm_up(item.events)
                 self._room.release()
                 continue
-            if not started and (item is None or isinstance(item, LiveBatch)):
-                started = True
+            if not self._started and (item is None or isinstance(item, LiveBatch)):
+                self._started = True
                 await self._start(connection, stored)
-            if not started:
-                continue
-            self._lease.require()
-            self._sender.require_working()
             if item is None:
                 return "market"
-            await self._one(item)
+            if self._started:
+                await self._one(item)
             if time.monotonic() >= end:
                 return "window"
             if not self._halts.wanted:
@@ -362,13 +363,16 @@ class LiveSession:
             "halted": None if halt is None or not halt.stops_entries else halt.reason,
         }
 
-    def _ended(self, why: str) -> LiveRun:
+    def _ended(self, why: str, stored: StoredAccount) -> LiveRun:
         engine = self._engine
-        engine.end()
-        self._journal.commit(self._reached, self._reached, engine.state())
+        open_positions = len(stored.open)
+        cash = engine.cash_usd + to_usd(sum(stored.cash.values()))
+        if self._started:
+            engine.end()
+            self._journal.commit(self._reached, self._reached, engine.state())
+            open_positions, cash = sum(1 for _ in engine.positions()), engine.cash_usd
         return LiveRun(
             self._lease.account, self._lease.epoch, self._session.session_id, why,
             engine.counts.events, engine.decisions, engine.dropped_looks,
-            sum(1 for _ in engine.positions()), engine.cash_usd, tuple(self._findings),
-            1_000 * self._slowest,
+            open_positions, cash, tuple(self._findings), 1_000 * self._slowest,
         )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,14 +18,17 @@ from trade_pipeline.core.execution.venue_errors import (
     VenueUnavailable,
 )
 from trade_pipeline.core.ids import micros
+from trade_pipeline.core.live.feed import ReplayFeed, nothing
 from trade_pipeline.core.live.halts import newest_halt, order_halt
 from trade_pipeline.core.live.journal import LiveJournal
 from trade_pipeline.core.live.lease import Lease, LeaseLost
 from trade_pipeline.core.live.paper_venue import PaperVenue
-from trade_pipeline.core.live.ports import OrderState, VenueFill
+from trade_pipeline.core.live.ports import LiveBatch, OrderState, VenueFill
 from trade_pipeline.core.live.records import OrderIntent
+from trade_pipeline.core.live.requests import end_sessions, order_session
 from trade_pipeline.core.live.run import replay_feed
 from trade_pipeline.core.live.session import LiveRun, LiveSession
+from trade_pipeline.core.market.event import DAY
 from trade_pipeline.core.store.artifacts import ArtifactStore
 from trade_pipeline.core.store.server import EmbeddedPostgres
 from trade_pipeline.core.store.store import Store
@@ -33,6 +36,7 @@ from trade_pipeline_tests.conftest import create_database
 from trade_pipeline_tests.core.live import paper
 from trade_pipeline_tests.core.live.paper import ACCOUNT
 from trade_pipeline_tests.core.session import stored
+from trade_pipeline_tests.core.session.stored import START
 
 
 @pytest.fixture
@@ -265,3 +269,35 @@ def test_a_mistake_in_a_venues_client_ends_the_session_and_is_not_swallowed(stor
         session = LiveSession(store, config, feed, BrokenVenue(), MarketClock(0), lease)
         with pytest.raises(RuntimeError, match="a mistake in the client"):
             asyncio.run(session.run())
+
+
+class SilentFeed(ReplayFeed):
+    """A market that cannot be read."""
+
+    async def read(self, since: int, resume: int) -> AsyncIterator[LiveBatch]:
+        await asyncio.sleep(60)
+        yield LiveBatch(resume, nothing())
+
+
+@pytest.mark.parametrize("why", ["window", "stopped"])
+def test_a_session_whose_market_never_comes_ends_all_the_same_and_changes_nothing(
+    store: Store, why: str
+) -> None:
+    half = paper.settings(ACCOUNT, days=paper.DAYS / 2)
+    first = paper.run_with(store, half)
+    assert first.open_positions > 0
+    before = ask(store, "SELECT * FROM trade.live_progress")
+    config = paper.settings(ACCOUNT, window_hours=1 / 3600 if why == "window" else 1)
+    with store.database.connect(autocommit=True) as connection:
+        if why == "stopped":
+            order_session(connection, config, by="me")
+            end_sessions(connection, ACCOUNT, by="me")
+        with Lease(store.database, ACCOUNT, holder="test", mode="paper") as lease:
+            feed = SilentFeed(replay_feed(half)._market, start=START, end=START + DAY)
+            venue = PaperVenue(connection, ACCOUNT, config.trading.venue(feed.kind))
+            session = LiveSession(store, config, feed, venue, MarketClock(0), lease)
+            done = asyncio.run(asyncio.wait_for(session.run(), 30))
+    assert done.why == why
+    assert done.open_positions == first.open_positions
+    assert done.cash_usd == pytest.approx(first.cash_usd)
+    assert ask(store, "SELECT * FROM trade.live_progress") == before
