@@ -93,8 +93,12 @@ class EventWindows:
 
     def hourly(self, name: str, hours: int) -> Floats:
         """A column at each full hour back from the moments: rows of ``hours + 1``, oldest first."""
-        hour = DAY // 24
-        return np.stack([self.as_of(name, ago * hour) for ago in range(hours, -1, -1)], axis=1)
+        ago = np.arange(hours, -1, -1) * (DAY // 24)
+        offset = np.maximum(self.at[:, None] - ago - self._origin, 0)
+        key = (self._segment * self._span)[:, None] + offset
+        stop = self._key.searchsorted(key, side="right")
+        found = self.columns[name][np.maximum(stop - 1, 0)]
+        return np.where(stop > self._oldest[:, None], found, np.nan)
 
     def _later_than(self, moments: Ints) -> Ints:
         """Index of the first event of each pair's token that is later than a moment."""

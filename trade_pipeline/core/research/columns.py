@@ -207,18 +207,18 @@ def _mentions(known: Mapping[str, Floats], length: int) -> Iterator[tuple[str, F
 
 def _deviation(moves: Floats) -> Floats:
     """Standard deviation of the known moves of each row, from at least three of them."""
-    length = len(moves)
-    count, total, squares = np.zeros(length), np.zeros(length), np.zeros(length)
     known = ~np.isnan(moves)
-    for column in range(moves.shape[1]):
-        count = count + known[:, column]
-        total = total + np.where(known[:, column], moves[:, column], 0.0)
+    count = known.sum(axis=1)
     enough = count >= 3
-    mean = total / np.where(enough, count, 1.0)
-    for column in range(moves.shape[1]):
-        away = np.where(known[:, column], moves[:, column] - mean, 0.0)
-        squares = squares + away * away
-    return np.where(enough, np.sqrt(squares / np.where(enough, count, 1.0)), np.nan)
+    divisor = np.where(enough, count, 1)
+    mean = _sum(np.where(known, moves, 0.0)) / divisor
+    away = np.where(known, moves - mean[:, None], 0.0)
+    return np.where(enough, np.sqrt(_sum(away * away) / divisor), np.nan)
+
+
+def _sum(rows: Floats) -> Floats:
+    """The sum of each row, from left to right: `numpy.sum` adds in another order here and there."""
+    return np.add.accumulate(rows, axis=1)[:, -1]
 
 
 def _ratio(part: Floats, whole: Floats) -> Floats:
