@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
@@ -22,6 +21,7 @@ from trade_pipeline.core.execution.venue_errors import (
     VenueRefused,
     VenueUnavailable,
 )
+from trade_pipeline.core.market.providers.exchange import moved
 from trade_pipeline.settings import Settings
 
 LONGEST_MESSAGE = 300
@@ -120,14 +120,6 @@ def open_client(account: VenueAccount) -> Any:
         client.urls["api"] = moved(client.urls["api"], account.url.rstrip("/"))
     _refuse_what_is_no_json(client)
     return client
-
-
-def moved(urls: Any, to: str) -> Any:
-    """The same paths on another server."""
-    if isinstance(urls, dict):
-        return {name: moved(url, to) for name, url in urls.items()}
-    parts = urlsplit(urls)
-    return f"{to}{parts.path}"
 
 
 def _refuse_what_is_no_json(client: Any) -> None:

@@ -7,12 +7,12 @@ import importlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
 
 import orjson
 
 from trade_pipeline.core.clock import Clock
 from trade_pipeline.core.errors import BadConfig
-from trade_pipeline.core.execution.ccxt_client import moved
 from trade_pipeline.core.market.providers.errors import (
     ProviderAnswerInvalid,
     ProviderRefused,
@@ -56,6 +56,14 @@ def exchange_class(name: str) -> Any:
     if name not in pro.exchanges:
         raise BadConfig(f"exchange={name!r}: ccxt knows no exchange of this id with websockets")
     return getattr(pro, name)
+
+
+def moved(urls: Any, to: str) -> Any:
+    """URLs of ccxt, with the same paths on another server."""
+    if isinstance(urls, dict):
+        return {name: moved(url, to) for name, url in urls.items()}
+    parts = urlsplit(urls)
+    return f"{to}{parts.path}"
 
 
 class Exchange:
