@@ -25,6 +25,7 @@ from trade_pipeline.core.clock import Clock
 from trade_pipeline.core.live import open_market, run
 from trade_pipeline.core.live.requests import end_sessions
 from trade_pipeline.core.market.event import HOUR
+from trade_pipeline.core.market.providers.guard import ClientConfig
 from trade_pipeline.core.market.providers.unified import TokenProvider, providers_of
 from trade_pipeline.core.store.database import Database
 from trade_pipeline.core.store.server import EmbeddedPostgres
@@ -84,7 +85,7 @@ amm.failure_rate = 0
 
 [trading.strategy]
 universe.min_volume_24h_usd = 0
-signal.min_move_24h = 0
+signal = { min_move_24h = 0, min_confidence = 0, max_rug_risk = 1 }
 """
 
 
@@ -316,7 +317,10 @@ def test_the_bot_trades_as_written_on_paper_over_a_chains_pools(bot: Bot) -> Non
     world = chain.Live(bot.providers, 4_300)
     world.clock = clock = MovedClock(world.clock.micros())
     bot.patch.setattr(run, "SystemClock", lambda: clock)
+    # A real node's limit would take seconds.
+    bot.patch.setattr(open_market, "_NODE", ClientConfig(requests=100_000))
     token, pool = address(1), address(0xA1)
+    world.node.tokens[token] = ("ONE", 9, 10_000_000 * 10**9)
     bot.tell(token)
 
     async def live() -> None:
