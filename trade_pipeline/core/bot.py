@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from dataclasses import asdict
@@ -27,6 +28,7 @@ from trade_pipeline.settings import Settings
 log = logging.getLogger("trade_pipeline.live")
 # Of the simulated market that is traded where none is named.
 _DAYS = timedelta(days=2)
+_UNWATCHED = "what is open stays open, and nobody watches it until the next start"
 
 
 class IntegratedTradingBot(Closing):
@@ -103,12 +105,16 @@ class IntegratedTradingBot(Closing):
         config = self._with_market()
         log.info("account %s: trading; `trade-pipeline watch` shows it", config.account)
         who = f"IntegratedTradingBot of process {os.getpid()}"
-        done = await trade(self.store, config, self._settings, holder=who, asks=who)
+        try:
+            done = await trade(self.store, config, self._settings, holder=who, asks=who)
+        except asyncio.CancelledError:
+            log.warning("account %s: cancelled; %s", config.account, _UNWATCHED)
+            raise
         log.info("account %s: the session ended (%s)", config.account, done.why)
         if done.open_positions and done.why != "market":
             log.warning(
-                "account %s: nobody watches its %d open positions until it is started again",
-                config.account, done.open_positions,
+                "account %s: %d open positions; %s",
+                config.account, done.open_positions, _UNWATCHED,
             )  # fmt: skip
         figures = asdict(done)
         return self.report() | figures | {"ended": figures.pop("why")}

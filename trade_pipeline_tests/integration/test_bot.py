@@ -343,6 +343,10 @@ def test_the_bot_trades_as_written_on_paper_over_a_chains_pools(bot: Bot) -> Non
             await next_blocks(1.5 * 14.5)
             sold = await bot.closes()
 
-    asyncio.run(bot.trade({"RPC_URL": world.url}, CHAIN, live))
+    async def test() -> None:
+        await bot.trade({"RPC_URL": world.url}, CHAIN, live)
+        assert asyncio.all_tasks() == {asyncio.current_task()}, "something goes on"
+
+    asyncio.run(test())
     bot.assert_profit(token)
     bot.assert_keys_are_secret()
