@@ -53,6 +53,8 @@ class ChainFeed:
     """
 
     kind = "uniswap-v2"
+    # Providers tell what is, not what was.
+    knows_past = False
 
     def __init__(
         self,

@@ -60,6 +60,8 @@ class ExchangeFeed:
     """
 
     kind = "spot-1h"
+    # Providers tell what is, not what was.
+    knows_past = False
 
     def __init__(
         self,

@@ -37,6 +37,8 @@ class ReplayFeed:
         BadConfig: an impossible speed or range.
     """
 
+    knows_past = True
+
     def __init__(
         self, market: MarketFeed, *, start: int, end: int, speed: float = 0.0, cell: int = 1_000_000
     ) -> None:

@@ -123,7 +123,13 @@ class LiveBatch:
 
 
 class LiveFeed(KnownMarket, Protocol):
-    """A market as it arrives.  ``instruments`` may grow while it does."""
+    """A market as it arrives.  ``instruments`` may grow while it does.
+
+    Attributes:
+        knows_past: whether it answers about moments before it was opened as it would have then.
+    """
+
+    knows_past: bool
 
     def first_moment(self) -> int:
         """Where an account begins that has read nothing so far."""

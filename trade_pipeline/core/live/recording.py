@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from trade_pipeline.core.ids import micros
 from trade_pipeline.core.live.fact_notes import Steps, Told
+from trade_pipeline.core.live.feed import nothing
 from trade_pipeline.core.live.ports import LiveBatch, LiveFeed
 from trade_pipeline.core.live.series_writer import KEPT_EVENTS, Fact, Part, SeriesWriter
+from trade_pipeline.core.live.stored_events import Mask, StoredEvents, merged, taken
 from trade_pipeline.core.market.event import DAY, Floats, Ints, MarketBatch, TradeRules
 from trade_pipeline.core.market.moments import joined
 from trade_pipeline.core.research.columns import SENTIMENT_LAG
@@ -27,8 +30,9 @@ _LAGS = (0, SENTIMENT_LAG, DAY)
 class RecordingFeed(Closing):
     """A live feed that is recorded while it is read.
 
-    Batches are passed on at once.  What an earlier session of the account recorded is passed on and
-    not recorded again; events that nobody recorded before, such as those of a hole, are.
+    Batches are passed on at once, the history before them as one.  What an earlier session of the
+    account recorded is passed on as it was known then, and not recorded again (see `StoredEvents`);
+    events that nobody recorded before, such as those of a hole, are.
 
     Args:
         feed: the market.
@@ -50,7 +54,9 @@ class RecordingFeed(Closing):
     ) -> None:
         # The feed's own list, which grows.
         self.kind, self.instruments = feed.kind, feed.instruments
+        self.knows_past = feed.knows_past
         self._feed = feed
+        self._database, self._account = database, account
         self._steps: dict[tuple[str, str], Steps[Told]] = {}
         self._covered: list[tuple[int, int]] = []
         self._asked_before: int | None = None
@@ -68,19 +74,54 @@ class RecordingFeed(Closing):
         return self._feed.first_moment()
 
     async def read(self, since: int, resume: int) -> AsyncIterator[LiveBatch]:
-        start, carry = since, None
+        with self._database.connect("trade_reader") as connection:
+            stored = StoredEvents(
+                connection, self._account, self.kind, since, resume, self._covered
+            )
+        # A market tells instrument by instrument what was before; it is put in order once.
+        history: list[tuple[MarketBatch, Mask]] = []
+        began = False
+        start, carry = since, (nothing(), np.zeros(0, np.bool_))
         async for batch in self._feed.read(since, resume):
-            known = batch.events if carry is None else joined(carry, batch.events)
-            # A moment is stored as a whole: that of a warm-up's last event may not be over.
-            end = batch.upto
-            if batch.warm_up:
-                end = int(known.known_at[-1]) if len(known) else start
-                self._ask_again(batch.events)
-            cut = int(known.known_at.searchsorted(end))
-            carry = known.rows(cut, len(known)) if cut < len(known) else None
-            self._writer.put(Part(start, end, self._new(known.rows(0, cut)), (), self._asked_to))
-            start = end
-            yield batch
+            told, new = stored.told(batch.events, self.instruments, warm_up=batch.warm_up)
+            if not began:
+                if batch.warm_up:
+                    history.append((told, new))
+                    continue
+                began = True
+                past = stored.past(self.instruments)
+                history.append((past, np.zeros(len(past), np.bool_)))
+                early, fresh = merged(history)
+                history.clear()
+                if len(early):
+                    start, carry = self._record(start, carry, early, fresh, None)
+                    self._ask_again(early)
+                    yield LiveBatch(resume, early, warm_up=True)
+            elif batch.warm_up:
+                # What comes late is known when it comes.
+                told = replace(told, known_at=np.maximum(told.known_at, start))
+            upto = None if batch.warm_up else batch.upto
+            start, carry = self._record(start, carry, told, new, upto)
+            yield replace(batch, events=told)
+
+    def _record(
+        self,
+        start: int,
+        carry: tuple[MarketBatch, Mask],
+        events: MarketBatch,
+        new: Mask,
+        upto: int | None,
+    ) -> tuple[int, tuple[MarketBatch, Mask]]:
+        """Store what is over; gives up to where that is, and what is carried on."""
+        known, new = joined(carry[0], events), np.concatenate([carry[1], new])
+        # A moment is stored as a whole: that of a warm-up's last event may not be over, and that of
+        # an event that has arrived is.
+        last = int(known.known_at[-1]) if len(known) else start
+        end = max(start, last if upto is None else max(upto, last + 1))
+        cut = int(known.known_at.searchsorted(end))
+        fresh = taken(known.rows(0, cut), new[:cut] & ~self._is_covered(known.known_at[:cut]))
+        self._writer.put(Part(start, end, fresh if len(fresh) else None, (), self._asked_to))
+        return end, (known.rows(cut, len(known)), new[cut:])
 
     def facts_at(self, token: npt.NDArray[np.int32], at: Ints) -> dict[str, Floats]:
         return self._noted("facts", token, at, self._feed.facts_at(token, at))
@@ -130,24 +171,16 @@ class RecordingFeed(Closing):
             self._writer.put(Part(0, 0, None, facts, self._asked_to))
         return columns
 
-    def _new(self, events: MarketBatch) -> MarketBatch | None:
-        """The events that no earlier session recorded."""
-        new = np.ones(len(events), np.bool_)
+    def _is_covered(self, at: Ints) -> Mask:
+        """Whether an earlier session recorded all of a moment."""
+        found = np.zeros(len(at), np.bool_)
         for start, end in self._covered:
-            new &= (events.known_at < start) | (events.known_at >= end)
-        if new.all():
-            return events if len(events) else None
-        rows = np.flatnonzero(new)
-        if not len(rows):
-            return None
-        columns: Mapping[str, npt.NDArray[np.generic]] = {
-            name: getattr(events, name)[rows] for name in MarketBatch.__dataclass_fields__
-        }
-        return MarketBatch(**columns)  # type: ignore[arg-type]
+            found |= (at >= start) & (at < end)
+        return found
 
     def _ask_again(self, events: MarketBatch) -> None:
         """Ask about what a session that was killed had asked, and whose answers went with it."""
-        if self._asked_before is None or not len(events):
+        if self._asked_before is None or not len(events) or not self.knows_past:
             return
         first = int(events.known_at.searchsorted(self._asked_before))
         token, at = events.token[first:], events.known_at[first:]

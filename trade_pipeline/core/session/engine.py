@@ -170,8 +170,21 @@ class SessionEngine:
         positions, timers = production.book.positions, production.timers
         on_trial = canary.book.positions if canary else {}
         trial_timers = canary.timers if canary else []
+        # Looks of a moment come after all of its events: what is known at once is known whole.
+        waiting: list[int] = []
+
+        def look() -> None:
+            for row in waiting:
+                self._quote = float(part.quote_usd[row])
+                self._count_look(times[row], failed.get(row))
+                if row in candidates:
+                    self._decide(evaluations, candidates[row])
+            waiting.clear()
+
         for row, token in enumerate(tokens):
             at = times[row]
+            if waiting and at > times[waiting[0]]:
+                look()
             if (timers and timers[0][0] < at) or (trial_timers and trial_timers[0][0] < at):
                 self._quote = float(part.quote_usd[row - 1]) if row else self._quote
                 self._fire_timers(at)
@@ -184,9 +197,8 @@ class SessionEngine:
                 if canary and token in on_trial:
                     canary.on_event(token, at)
                 if wake[row]:
-                    self._count_look(at, failed.get(row))
-                    if row in candidates:
-                        self._decide(evaluations, candidates[row])
+                    waiting.append(row)
+        look()
         self._quote = float(part.quote_usd[-1])
         self.counts.events += len(tokens)
 

@@ -35,6 +35,7 @@ class WildMarket:
     """
 
     kind = "spot-1h"
+    knows_past = True
 
     def __init__(
         self,
