@@ -14,8 +14,8 @@ from trade_pipeline.core.execution.venue_errors import (
     VenueRefused,
     VenueUnavailable,
 )
-from trade_pipeline.core.ids import client_order_id, moment_of
-from trade_pipeline.core.live.desk import Desk
+from trade_pipeline.core.ids import moment_of
+from trade_pipeline.core.live.desk import Desk, attempt_of
 from trade_pipeline.core.live.lease import Lease
 from trade_pipeline.core.live.ports import OrderState, OrderVenue
 from trade_pipeline.core.live.records import OrderIntent
@@ -104,14 +104,13 @@ class Sender:
 
     def _intent(self, order: Order) -> OrderIntent:
         """The intent that an earlier session made durable, by its order."""
-        attempt = 0
-        while client_order_id(order.uuid, order.leg, attempt) != order.order_id:
-            attempt += 1
         entry = order.leg == "entry"
         return OrderIntent(
-            order.order_id, order.uuid, self._lease.account, self._lease.epoch, order.leg, attempt,
-            self._instruments[order.token].name, order.stake_usd if entry else None,
+            order.order_id, order.uuid, self._lease.account, self._lease.epoch, order.leg,
+            attempt_of(order), self._instruments[order.token].name,
+            order.stake_usd if entry else None,
             None if entry else order.tokens, order.decision_price, moment_of(order.submitted_at),
+            stop_price=order.trigger_price,
         )  # fmt: skip
 
     async def _dispatch(self, call: Awaitable[None]) -> None:
