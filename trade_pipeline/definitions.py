@@ -49,7 +49,12 @@ from trade_pipeline.defs.monitoring import (
     rollback_job,
     rollback_sensor,
 )
-from trade_pipeline.defs.outcomes import shadow_outcomes
+from trade_pipeline.defs.outcomes import (
+    live_labelling_job,
+    live_labelling_schedule,
+    live_shadow_outcomes,
+    shadow_outcomes,
+)
 from trade_pipeline.defs.report import performance_report
 from trade_pipeline.defs.resources import TradeStore, no_progress
 from trade_pipeline.defs.retraining import retraining_schedule, retraining_sensor
@@ -72,6 +77,7 @@ defs = dg.Definitions(
         production_model,
         monitoring_report,
         live_session,
+        live_shadow_outcomes,
     ],
     asset_checks=[
         record_integrity,
@@ -94,11 +100,12 @@ defs = dg.Definitions(
         monitoring_job,
         rollback_job,
         live_job,
+        live_labelling_job,
         halt_job,
         flatten_job,
         resume_job,
     ],
-    schedules=[retraining_schedule, monitoring_schedule],
+    schedules=[retraining_schedule, monitoring_schedule, live_labelling_schedule],
     sensors=[retraining_sensor, canary_sensor, rollback_sensor, live_session_sensor, alert_sensor],
     resources={"store": TradeStore(), "progress": no_progress},
     executor=dg.in_process_executor,

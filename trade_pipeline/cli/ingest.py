@@ -87,8 +87,9 @@ def export(
         rows_progress("reading events") as progress,
     ):
         done = export_recording(
-            connection, account, folder, market=market, start=start, end=end, progress=progress
-        )
+            connection, account, folder, market=market, start=start, end=end,
+            artifacts=store.artifacts, progress=progress,
+        )  # fmt: skip
     first, last = moment_of(done.start).isoformat(), moment_of(done.end).isoformat()
     holes = [[moment_of(at).isoformat() for at in hole] for hole in done.holes]
     if as_json:
@@ -98,3 +99,32 @@ def export(
     for since, until in holes:
         err.print(f"not recorded: {since} to {until}")
     print(f"trade-pipeline backtest --data {folder} --start {first} --end {last}")
+
+
+@app.command()
+def archive(
+    before: Annotated[
+        str, typer.Option(help="Months that were over at this day (UTC) or time with a zone.")
+    ],
+    dry_run: Annotated[bool, typer.Option(help="Only tell what would be moved.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Move old months of recorded markets from the database into the artifact store.
+
+    `export` reads them there.  Months that an account's next session still reads stay.
+    """
+    from trade_pipeline.core.market.archive import archive_series
+    from trade_pipeline.core.store.store import Store
+
+    moment = read_moment("before", before)
+    with Store.open(read_settings()) as store, rows_progress("archiving") as progress:
+        done = archive_series(
+            store.database, store.artifacts, moment, dry_run=dry_run, progress=progress
+        )
+    rows = [asdict(one) | {"month": f"{one.month:%Y-%m}"} for one in done]
+    if as_json:
+        print_json(rows)
+    elif rows:
+        print_table("recorded markets", rows)
+    else:
+        print(f"no month of a recorded market was over at {moment.isoformat()}")

@@ -4,7 +4,7 @@ from typing import Any
 
 import dagster as dg
 
-from trade_pipeline.core.outcome.shadow import label_session
+from trade_pipeline.core.outcome.shadow import LabelRun, label_session
 from trade_pipeline.core.records import TradeOutcome
 from trade_pipeline.core.session.version import code_version
 from trade_pipeline.defs.columns import column_schema
@@ -43,6 +43,58 @@ def shadow_outcomes(
             label_session(opened.database, opened.artifacts, feed, session.session_id)
             for session, feed in sessions_with_markets(opened, config, start, end)
         ]
+    return _made(runs)
+
+
+@dg.asset(
+    group_name="outcome",
+    deps=["live_session"],
+    owners=OWNERS,
+    kinds=KINDS,
+    tags={"layer": "record"},
+    code_version=code_version(),
+    metadata={
+        "dagster/table_name": "trade.outcomes",
+        "dagster/column_schema": column_schema(TradeOutcome),
+    },
+)
+def live_shadow_outcomes(store: TradeStore) -> dg.MaterializeResult[Any]:
+    """The labels of live decisions, on the market that their sessions recorded.
+
+    A label exists from when its trade has ended in what is recorded.
+    """
+    from trade_pipeline.core.outcome.live import label_live_sessions
+
+    with store.open() as opened:
+        return _made(label_live_sessions(opened))
+
+
+live_labelling_job = dg.define_asset_job(
+    "live_labelling_job",
+    selection=dg.AssetSelection.assets(live_shadow_outcomes),
+    description="Labels of live decisions, as far as the market was recorded.",
+    tags={"dagster/max_retries": "0"},
+    executor_def=dg.in_process_executor,
+)
+
+
+@dg.schedule(
+    job=live_labelling_job,
+    cron_schedule="0 2 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Labels live decisions every day, where some have none.",
+)
+def live_labelling_schedule(store: TradeStore) -> dg.RunRequest | dg.SkipReason:
+    """Nothing to do where no live session is recorded."""
+    from trade_pipeline.core.outcome.live import unlabelled_accounts
+
+    with store.open() as opened, opened.database.connect("trade_reader") as connection:
+        found = unlabelled_accounts(connection)
+    return dg.RunRequest() if found else dg.SkipReason("every recorded decision has its label")
+
+
+def _made(runs: list[LabelRun]) -> dg.MaterializeResult[Any]:
     sessions = [
         {
             "session": run.session_id,
@@ -51,6 +103,7 @@ def shadow_outcomes(
             "new": run.new,
             "corrected": run.corrected,
             "not_ended": run.unended,
+            "not_recorded": run.unrecorded,
             "entry_refused": sum(run.refused.values()),
         }
         for run in runs

@@ -90,6 +90,7 @@ def test_the_assets_follow_the_flow_in_groups_with_owners_and_kinds() -> None:
             owners,
         ),
         "live_session": ("live", ["production_model"], owners),
+        "live_shadow_outcomes": ("outcome", ["live_session"], owners),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -14,8 +15,12 @@ from trade_pipeline.core.live.requests import end_sessions, newest_request, orde
 from trade_pipeline.core.store.store import Store
 from trade_pipeline.definitions import defs
 from trade_pipeline.defs.live import ACCOUNT, live_session_sensor
+from trade_pipeline.defs.outcomes import live_labelling_schedule
 from trade_pipeline_tests.core.live import paper
+from trade_pipeline_tests.core.session.stored import CONFIG
 from trade_pipeline_tests.defs.launch import QUIET
+
+NOW = datetime(2026, 1, 1, 2, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -101,3 +106,24 @@ def test_the_kill_switch_is_a_job(store: Store, instance: dg.DagsterInstance, ac
         halt = newest_halt(connection, "switched")
     assert halt is not None
     assert (halt.action, halt.reason) == (action, "a try")
+
+
+def test_decisions_of_a_recorded_session_are_labelled_by_a_job_that_its_schedule_starts(
+    store: Store, instance: dg.DagsterInstance
+) -> None:
+    def due() -> bool:
+        context = dg.build_schedule_context(
+            instance=instance, resources=dict(defs.resources or {}), scheduled_execution_time=NOW
+        )
+        return bool(live_labelling_schedule.evaluate_tick(context).run_requests)
+
+    assert not due()
+    trading = CONFIG.model_dump()
+    trading["strategy"] |= {"exits": {"max_hold_hours": 1}}
+    paper.run(store, "labelled", days=0.25, trading=trading, record=True)
+    assert due()
+    result = defs.resolve_job_def("live_labelling_job").execute_in_process(
+        instance=instance, run_config={"loggers": QUIET}
+    )
+    (told,) = result.asset_materializations_for_node("live_shadow_outcomes")
+    assert int(str(told.metadata["new"].value)) > 5

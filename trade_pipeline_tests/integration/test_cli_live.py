@@ -58,5 +58,10 @@ def test_a_recorded_market_is_exported_and_traded_again_by_the_printed_command(
         again = run(*command[1:], "--json")
         assert again.code == 0, again.err
         assert again.facts["market"] == "simulated"
+        dry = run("ingest", "archive", "--before", "2026-02-01", "--dry-run", "--json")
+        assert [(one["month"], one["account"]) for one in dry.facts] == [("2026-01", "paper")]
+        assert "the next session of account paper reads it" in dry.facts[0]["kept"]
+        none = run("ingest", "archive", "--before", "2026-01-31")
+        assert "no month of a recorded market was over" in none.out
         taken = run("ingest", "export", str(tape))
         assert (taken.code, "is there already" in taken.err) == (2, True)

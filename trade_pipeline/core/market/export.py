@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,9 +19,10 @@ import pyarrow.parquet as pq
 from trade_pipeline.core.errors import BadConfig
 from trade_pipeline.core.ids import moment_of
 from trade_pipeline.core.market import recorded
+from trade_pipeline.core.market.archive import COLUMNS, archived_events, event_table
 from trade_pipeline.core.market.parquet import NUMBER, TEXT, TIME, required
-from trade_pipeline.core.market.series import AMOUNTS
 from trade_pipeline.core.market.windows import LOOKBACK
+from trade_pipeline.core.store.artifacts import ArtifactStore
 
 Progress = Callable[[int, int], None]
 _ROWS = 50_000
@@ -53,6 +55,7 @@ def export_recording(
     market: str | None = None,
     start: int | None = None,
     end: int | None = None,
+    artifacts: ArtifactStore | None = None,
     progress: Progress | None = None,
 ) -> Exported:
     """Write a folder, whole or not at all.
@@ -62,14 +65,19 @@ def export_recording(
         market: the kind; None: the only one that the account recorded.
         start, end: of the decisions that shall be made again; None: of all.  The four days before
             them are in the tape, too.
+        artifacts: where `archive_series` moved old months.
 
     Raises:
-        BadConfig: the folder is there already, the account recorded nothing there, or two markets.
+        BadConfig: the folder is there already, the account recorded nothing there, or two markets;
+            a part of the range is archived and no artifact store is given.
+        BadMarketData: an archived file is missing.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise BadConfig(f"folder={str(folder)!r}: is there already; give a new one")
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        # Before the first look: no month leaves the table until this is over.
+        connection.execute("LOCK TABLE trade.market_series IN ACCESS SHARE MODE")
         market, covered = _recording(connection, account, market)
         decided = _decided(connection, account, covered)
         first = decided[0] if start is None else start
@@ -89,7 +97,7 @@ def export_recording(
         given = (account, market, moment_of(since), moment_of(last))
         with _whole(folder) as partial:
             rows = {
-                recorded.EVENTS: _events(connection, given, partial, progress),
+                recorded.EVENTS: _events(connection, given, partial, artifacts, progress),
                 recorded.INSTRUMENTS: _instruments(connection, account, market, partial),
             }
             if not rows[recorded.EVENTS]:
@@ -149,30 +157,49 @@ def _events(
     connection: psycopg.Connection,
     given: tuple[Any, ...],
     folder: Path,
+    artifacts: ArtifactStore | None,
     progress: Progress | None,
 ) -> int:
     count = connection.execute(
         f"SELECT count(*) FROM trade.market_series WHERE {_WHERE}".encode(), given
     ).fetchone()
     assert count is not None
-    columns = ("instrument", "event_time", "known_at", "number", *AMOUNTS)
     query = (
-        f"SELECT {', '.join(columns)} FROM trade.market_series WHERE {_WHERE} "
+        f"SELECT {', '.join(COLUMNS)} FROM trade.market_series WHERE {_WHERE} "
         "ORDER BY known_at, number"
     )
     done = 0
     schema = recorded.EVENT_SCHEMA
+    archived = archived_events(connection, artifacts, *given)
     with (
         pq.ParquetWriter(folder / recorded.EVENTS, schema, compression="zstd") as writer,
         connection.cursor("events", binary=True) as cursor,
     ):
         cursor.execute(query.encode(), given)
         while rows := cursor.fetchmany(_ROWS):
-            writer.write_table(_table(rows, schema))
+            if archived:
+                archived.append(event_table(rows))
+            else:
+                writer.write_table(event_table(rows))
             done += len(rows)
             if progress is not None:
                 progress(done, count[0])
+        if archived:
+            events = _once(archived)
+            writer.write_table(events)
+            done = len(events)
     return done
+
+
+def _once(tables: Sequence[pa.Table]) -> pa.Table:
+    """The events of all tables in order, each once: a month may be here and there."""
+    events = pa.concat_tables(tables).unify_dictionaries()
+    known, number = (events[name].cast(pa.int64()).to_numpy() for name in ("known_at", "number"))
+    order = np.lexsort((number, known))
+    known, number = known[order], number[order]
+    new = np.ones(len(order), np.bool_)
+    new[1:] = (np.diff(known) != 0) | (np.diff(number) != 0)
+    return events.take(order[new])
 
 
 def _instruments(connection: psycopg.Connection, account: str, market: str, folder: Path) -> int:

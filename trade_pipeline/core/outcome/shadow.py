@@ -8,8 +8,9 @@ market goes on after a session's end, so a session's end closes none.
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
@@ -20,9 +21,10 @@ from trade_pipeline.core.canonical import canonical_bytes
 from trade_pipeline.core.ids import micros
 from trade_pipeline.core.ledger.bulk import append_bulk, lock_chain
 from trade_pipeline.core.market.feed import MarketFeed
+from trade_pipeline.core.market.recorded import RecordedMarket
 from trade_pipeline.core.outcome.events import read_events
 from trade_pipeline.core.outcome.replay import ShadowMarket, longest_life
-from trade_pipeline.core.records import TradeOutcome
+from trade_pipeline.core.records import Session, TradeOutcome
 from trade_pipeline.core.session.config import TradingConfig
 from trade_pipeline.core.session.stored import read_session, require_market, settings_of
 from trade_pipeline.core.store.artifacts import ArtifactStore
@@ -55,6 +57,7 @@ class LabelRun:
             longer recording, or never found a buyer on its exchange.
         refused: labelled candidates whose entry the venue refused, by reason.
         seconds: wall time.
+        unrecorded: candidates of a live session whose moment is not in what was recorded.
     """
 
     session_id: str
@@ -65,6 +68,7 @@ class LabelRun:
     unended: int
     refused: Mapping[str, int]
     seconds: float
+    unrecorded: int = 0
 
 
 def label_session(
@@ -82,7 +86,8 @@ def label_session(
     revision.
 
     Args:
-        feed: the market that the session ran on.
+        feed: the market that the session ran on; of a live session a recording of its account.
+            No trade is followed into a hole of a recording.
         progress: called with (candidates so far, all candidates) now and then.
 
     Raises:
@@ -93,29 +98,37 @@ def label_session(
     started = time.perf_counter()
     with loss_reported(), database.connect(autocommit=True) as connection:
         session = read_session(connection, session_id)
-        require_market(session, feed)
+        require_market(session, feed, _account(connection, session))
         trading = settings_of(artifacts, session)
         candidates = _candidates(connection, feed, session_id)
-        market = _market(feed, trading, config or LabelConfig(), candidates)
         outcomes, refused = [], Counter[str]()
-        for number, (uuid, token, at) in enumerate(candidates, 1):
-            shadow = market.shadow(uuid, token, at)
-            if shadow.outcome is not None:
-                outcomes.append(shadow.outcome)
-            if shadow.refused is not None:
-                refused[shadow.refused] += 1
-            if progress is not None and (number % PROGRESS_ROWS == 0 or number == len(candidates)):
-                progress(number, len(candidates))
+        number, unrecorded = 0, 0
+        if session.mode != "backtest" and isinstance(feed, RecordedMarket):
+            candidates, unrecorded = _recorded(feed, candidates)
+        for data_end, part in _parts(feed, candidates):
+            market = _market(feed, trading, config or LabelConfig(), part, data_end)
+            for uuid, token, at in part:
+                number += 1
+                shadow = market.shadow(uuid, token, at)
+                if shadow.outcome is not None:
+                    outcomes.append(shadow.outcome)
+                if shadow.refused is not None:
+                    refused[shadow.refused] += 1
+                if progress is not None and (
+                    number % PROGRESS_ROWS == 0 or number == len(candidates)
+                ):
+                    progress(number, len(candidates))
         new, corrected = _store(connection, session_id, outcomes)
     return LabelRun(
         session_id=session_id,
-        candidates=len(candidates),
+        candidates=number + unrecorded,
         labelled=len(outcomes),
         new=new,
         corrected=corrected,
-        unended=len(candidates) - len(outcomes),
+        unended=number - len(outcomes),
         refused=dict(refused),
         seconds=time.perf_counter() - started,
+        unrecorded=unrecorded,
     )
 
 
@@ -134,17 +147,59 @@ def unlabelled_sessions(connection: psycopg.Connection) -> list[str]:
     return [str(session) for (session,) in rows]
 
 
+def _account(connection: psycopg.Connection, session: Session) -> str | None:
+    """Whose live session it is; None: of nobody."""
+    row = connection.execute(
+        "SELECT account FROM trade.live_decisions WHERE chain_id = %s LIMIT 1",
+        (session.session_id,),
+    ).fetchone()
+    return None if row is None else str(row[0])
+
+
 def _candidates(
     connection: psycopg.Connection, feed: MarketFeed, session_id: str
 ) -> list[tuple[UUID, int, int]]:
     """UUID, token and moment of each decision, in their order."""
     tokens = {instrument.name: token for token, instrument in enumerate(feed.instruments)}
+    # An instrument of which nothing was recorded has no token.
     rows = connection.execute(
         "SELECT uuid, instrument, decided_at FROM trade.candidates WHERE chain_id = %s "
         "ORDER BY chain_seq",
         (session_id,),
     )
-    return [(uuid, tokens[instrument], micros(at)) for uuid, instrument, at in rows]
+    return [(uuid, tokens.get(instrument, -1), micros(at)) for uuid, instrument, at in rows]
+
+
+def _recorded(
+    feed: RecordedMarket, candidates: Sequence[tuple[UUID, int, int]]
+) -> tuple[list[tuple[UUID, int, int]], int]:
+    """Live decisions in a recording's range whose moment is in it, and how many are not."""
+    since = (feed.manifest.decided or feed.manifest.covered[0])[0]
+    asked = [one for one in candidates if one[2] >= since]
+    last = max((at for _, _, at in asked), default=since)
+    known = {
+        moment
+        for batch in feed.batches(since, last + 1)
+        for moment in zip(batch.token.tolist(), batch.known_at.tolist(), strict=True)
+    }
+    kept = [one for one in asked if one[1:] in known]
+    return kept, len(asked) - len(kept)
+
+
+def _parts(
+    feed: MarketFeed, candidates: Sequence[tuple[UUID, int, int]]
+) -> Iterator[tuple[int, list[tuple[UUID, int, int]]]]:
+    """The candidates by how long the market is known from them on, without a hole."""
+    if not isinstance(feed, RecordedMarket):
+        yield feed.span()[1], list(candidates)
+        return
+    # What was recorded before it, between and after it is in no range.
+    begins = [start for start, _ in feed.manifest.covered]
+    parts: dict[int, list[tuple[UUID, int, int]]] = {}
+    for one in candidates:
+        parts.setdefault(bisect_right(begins, one[2]) - 1, []).append(one)
+    for row, part in sorted(parts.items()):
+        yield (feed.manifest.covered[row][1] - 1 if row >= 0 else begins[0]), part
 
 
 def _market(
@@ -152,6 +207,7 @@ def _market(
     trading: TradingConfig,
     config: LabelConfig,
     candidates: list[tuple[UUID, int, int]],
+    data_end: int,
 ) -> ShadowMarket:
     strategy = trading.strategy
     life = longest_life(strategy.exits)
@@ -166,7 +222,7 @@ def _market(
         feed,
         events,
         quotes,
-        data_end=feed.span()[1],
+        data_end=data_end,
         stake_usd=config.stake_usd or strategy.small_fund_usd * strategy.sizing.max_fraction,
     )
 

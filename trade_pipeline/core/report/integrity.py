@@ -1,8 +1,9 @@
 """Whether the stored records hold together: every session, not only the newest.
 
 Each function looks at the whole store with one query and returns what is wrong, by session and UTC
-day of the decision.  Completeness and cash are asked of sessions that ran to their end, since all
-their trades are closed then; time is asked of every session.
+day of the decision.  Completeness and cash are asked of backtests that ran to their end, since all
+their trades are closed then, and of live sessions, whose open trades lack what comes later; time is
+asked of every session.
 """
 
 from __future__ import annotations
@@ -30,13 +31,19 @@ class Violation:
     what: str
 
 
-# What each query begins with: the decisions of the sessions that ran to their end.
+# What each query begins with: the decisions of the sessions that ran to their end, and those of
+# live sessions, whose trades may be open.  ``late``: an order of then must have ended.
 _DECISIONS: LiteralString = """
     WITH decisions AS NOT MATERIALIZED (
-        SELECT c.uuid, c.session_id, c.decision,
+        SELECT c.uuid, c.session_id, c.decision, e.session_id IS NULL AS is_live,
+               e.session_id IS NOT NULL OR c.decided_at < (
+                   SELECT to_timestamp(p.reached / 1e6) - interval '1 day'
+                   FROM trade.live_decisions l JOIN trade.live_progress p USING (account)
+                   WHERE l.uuid = c.uuid) AS late,
                (c.decided_at AT TIME ZONE 'UTC')::date AS day
-        FROM trade.candidates c
-        JOIN trade.session_ends USING (session_id)
+        FROM trade.candidates c JOIN trade.sessions s USING (session_id)
+        LEFT JOIN trade.session_ends e USING (session_id)
+        WHERE e.session_id IS NOT NULL OR s.mode IN ('paper', 'live')
     )
 """
 
@@ -87,7 +94,7 @@ def entries_without_end(connection: psycopg.Connection) -> list[Violation]:
         ), judged AS (
             SELECT d.session_id, d.day, d.uuid,
                 CASE
-                    WHEN d.decision = 'enter' AND o.ended IS NOT TRUE
+                    WHEN d.decision = 'enter' AND d.late AND o.ended IS NOT TRUE
                         THEN 'entry that is neither filled, rejected nor cancelled'
                     WHEN c.uuid IS NOT NULL AND o.bought IS NOT TRUE
                         THEN 'closed trade without a fill of its entry'
@@ -108,14 +115,17 @@ def trades_without_one_outcome(connection: psycopg.Connection) -> list[Violation
         connection,
         _DECISIONS
         + """, bought AS (
-            SELECT DISTINCT uuid FROM trade.executions
-            WHERE leg = 'entry' AND event IN ('filled', 'partly_filled')
+            SELECT uuid, sum(size) FILTER (WHERE leg = 'exit') >=
+                   (1 - 1e-9) * sum(size) FILTER (WHERE leg = 'entry') AS sold
+            FROM trade.executions WHERE event IN ('filled', 'partly_filled')
+            GROUP BY uuid HAVING bool_or(leg = 'entry')
         ), closed AS (
             SELECT uuid, count(*) AS revisions, max(revision) AS newest
             FROM trade.outcomes WHERE kind = 'realised' GROUP BY uuid
         ), judged AS (
             SELECT d.session_id, d.day, uuid,
                 CASE
+                    WHEN c.uuid IS NULL AND d.is_live AND b.sold IS NOT TRUE THEN NULL
                     WHEN c.uuid IS NULL THEN 'filled trade without an outcome'
                     WHEN b.uuid IS NULL THEN 'outcome of a trade that was never filled'
                     WHEN c.revisions <> c.newest + 1 THEN 'outcome with a missing revision'
@@ -152,7 +162,9 @@ def cash_that_does_not_add_up(connection: psycopg.Connection) -> list[Violation]
                    coalesce(c.pnl, 0) - CASE WHEN f.bought THEN 0 ELSE coalesce(f.costs, 0) END
                        AS booked
             FROM decisions d LEFT JOIN flows f USING (uuid) LEFT JOIN closed c USING (uuid)
-            WHERE f.uuid IS NOT NULL OR c.uuid IS NOT NULL
+            -- An open trade has paid, and earned nothing yet.
+            WHERE (f.uuid IS NOT NULL OR c.uuid IS NOT NULL)
+              AND NOT (d.is_live AND c.uuid IS NULL)
         ), days AS (
             SELECT session_id, day, min(uuid::text)::uuid AS uuid, sum(flow - booked) AS off,
                    sum(sum(flow - booked)) OVER (PARTITION BY session_id) AS session_off

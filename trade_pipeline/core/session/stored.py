@@ -11,6 +11,7 @@ import psycopg
 from trade_pipeline.core.errors import BadConfig
 from trade_pipeline.core.ids import micros
 from trade_pipeline.core.market.feed import MarketFeed
+from trade_pipeline.core.market.recorded import RecordedMarket
 from trade_pipeline.core.market.source import open_market
 from trade_pipeline.core.records import Session
 from trade_pipeline.core.session.config import TradingConfig
@@ -79,12 +80,23 @@ def market_of(
     )
 
 
-def require_market(session: Session, feed: MarketFeed) -> None:
+def require_market(session: Session, feed: MarketFeed, account: str | None = None) -> None:
     """Refuse a market that is not the session's.
 
+    Args:
+        account: of a live session, whose market is what it recorded.
+
     Raises:
-        BadConfig: its kind or its content is another.
+        BadConfig: its kind or its content is another, or whose recording it is.
     """
+    if account is not None and isinstance(feed, RecordedMarket):
+        recorded, ran = (feed.kind, feed.manifest.account), (session.market, account)
+        if recorded != ran:
+            raise BadConfig(
+                f"market={recorded!r}: session {session.session_id} ran on {ran!r}; give what "
+                "its account recorded"
+            )
+        return
     for name, given, expected in (
         ("market", feed.kind, session.market),
         ("market_address", feed.content_address(), session.market_address),
