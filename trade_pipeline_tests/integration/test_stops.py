@@ -13,6 +13,8 @@ from trade_pipeline.core.live import run
 from trade_pipeline.core.live.config import LiveConfig
 from trade_pipeline.core.market.event import HOUR
 from trade_pipeline.local_exchange import server as exchange_server
+from trade_pipeline.local_exchange.exchange import NewOrder
+from trade_pipeline.local_exchange.orders import Order
 from trade_pipeline.local_exchange.units import units
 from trade_pipeline_tests.core.live.chaos.audit import KEY, SECRET, audit
 from trade_pipeline_tests.core.live.test_exchange_feed import BEGIN, MovedClock
@@ -151,3 +153,26 @@ def test_a_stop_that_the_exchange_took_away_is_placed_again(bot: Bot) -> None:
 def test_stops_rest_only_where_orders_go_to_an_exchange() -> None:
     with pytest.raises(BadConfig, match="stops_at_venue: simulated orders do not rest"):
         LiveConfig.parse({"stops_at_venue": True})
+
+
+def test_a_stop_whose_price_was_reached_before_it_stood_is_an_exit_at_once(bot: Bot) -> None:
+    world = World(bot)
+    exchange = world.exchange._exchange
+    submit = exchange.submit
+
+    def crashes(account: str, new: NewOrder) -> Order:
+        if new.stop_price is not None:
+            exchange.move("MADEUSDT", units("price", f"{0.8 * float(price_at(world.hour)):.8f}"))
+        return submit(account, new)
+
+    async def buys() -> None:
+        assert await bot.asked()
+        bot.patch.setattr(exchange, "submit", crashes)
+        while not await bot.closes():
+            world.hour += 1
+            world.exchange.close_hour(price_at(world.hour))
+
+    world.trade(buys)
+    pnl, reason = world.outcome()
+    assert reason == "stop_loss"
+    assert pnl < -15

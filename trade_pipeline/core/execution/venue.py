@@ -67,11 +67,16 @@ class Fill:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An order that failed, and what that cost."""
+    """An order that failed, and what that cost.
+
+    Attributes:
+        stop_reached: the venue took a stop no more, since its price was reached already.
+    """
 
     at: int
     why: str
     costs_usd: Mapping[str, float] = field(default_factory=dict)
+    stop_reached: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,7 +108,8 @@ class Desk:
         if order.fills < len(known.fills):
             return known.fills[order.fills]
         if known.status in ("cancelled", "rejected"):
-            return Refusal(known.changed_at, known.why or known.status, known.costs_usd)
+            why = known.why or known.status
+            return Refusal(known.changed_at, why, known.costs_usd, known.stop_reached)
         return None
 
     def liquidate(

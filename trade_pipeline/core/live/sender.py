@@ -10,6 +10,7 @@ from trade_pipeline.core.clock import Clock
 from trade_pipeline.core.execution.venue import Order
 from trade_pipeline.core.execution.venue_errors import (
     OrderUnknown,
+    StopReached,
     VenueContradiction,
     VenueRefused,
     VenueUnavailable,
@@ -137,6 +138,7 @@ class Sender:
             state = OrderState(
                 intent.client_order_id, intent.instrument, intent.leg, "rejected",
                 self._clock.micros(), why=str(refused),
+                stop_reached=isinstance(refused, StopReached),
             )  # fmt: skip
         except (VenueUnavailable, VenueContradiction) as error:
             # What became of it is found by the next comparison with the venue.

@@ -361,6 +361,8 @@ class Trading:
         self.book.book_refusal(position, "exit", refusal)
         self._refused(order, refusal, OrderEvent.CANCELLED)
         position.exit_order = None
+        if refusal.stop_reached and position.exit_reason is None:
+            position.exit_reason = TerminationReason.STOP_LOSS
         if position.exit_reason is not None:
             self._send_exit(position, state, at)
         else:
