@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import traceback
 from dataclasses import replace
 from datetime import timedelta
@@ -26,6 +27,7 @@ from trade_pipeline.core.execution.venue_errors import (
     VenueRefused,
     VenueUnavailable,
 )
+from trade_pipeline.core.live.lease import LeaseLost
 from trade_pipeline.settings import Settings
 from trade_pipeline_tests.local_exchange.served import ACCOUNT, KEY, SECRET, SYMBOL, Served, run
 from trade_pipeline_tests.local_exchange.served import intent as order
@@ -182,6 +184,35 @@ def test_an_order_that_arrives_after_the_window_is_refused_and_the_second_stands
         assert len(exchange.orders()) == 1
 
     run(tmp_path, test, call_seconds=0.2, window_seconds=0.3)
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_who_lost_the_lease_sends_nothing_that_stands_wherever_it_was_stopped(
+    tmp_path: Path, stopped: bool
+) -> None:
+    async def test(exchange: Served) -> None:
+        looks = 0
+
+        def look() -> None:
+            """Stopped between the last look at the lease and the sending, it goes on too late."""
+            nonlocal looks
+            looks += 1
+            if looks > stopped:
+                raise LeaseLost("another one holds it")
+            time.sleep(0.6)
+
+        venue = CcxtVenue(exchange.venue._account, look)
+        try:
+            with pytest.raises(LeaseLost):
+                await venue.submit(order())
+        finally:
+            await venue.close()
+        assert looks == 1 + stopped
+        assert exchange.orders() == []
+        # Its successor's order stands.
+        assert (await exchange.venue.submit(order())).is_settled
+
+    run(tmp_path, test)
 
 
 def test_an_order_whose_venue_died_is_unresolved_until_the_venue_is_back(tmp_path: Path) -> None:
