@@ -74,14 +74,18 @@ def main() -> None:
         tempfile.TemporaryDirectory(dir=options.folder, ignore_cleanup_errors=True) as folder,
         Store.in_folder(Path(folder)) as store,
     ):
-        entries, exits, floor = intents(store, options.days)
-    print(f"one durable commit of one row      {1e3 * floor:8.2f} ms median")
-    bound = max(1.5 * floor, floor + 0.003)
+        entries, exits, floors = intents(store, options.days)
+    floor, slow = np.quantile(floors, [0.5, 0.99])
+    print(
+        f"one durable commit of one row      {1e3 * floor:8.2f} ms median, {1e3 * slow:.2f} ms p99"
+    )
+    bound, bound_99 = max(1.5 * floor, floor + 0.003), max(3 * slow, slow + 0.01)
     for name, seconds in (("entry", entries), ("exit", exits)):
         middle, worst = np.quantile(seconds, [0.5, 0.99])
         print(
             f"event to durable intent, {name:<9} {1e3 * middle:8.2f} ms median, "
-            f"{1e3 * worst:.2f} ms p99, {len(seconds)} orders, bound {1e3 * bound:.2f} ms"
+            f"{1e3 * worst:.2f} ms p99, {len(seconds)} orders, bounds {1e3 * bound:.2f} and "
+            f"{1e3 * bound_99:.2f} ms"
         )
     taken = asyncio.run(scan(options.tokens, options.candidates))
     print(
@@ -90,8 +94,8 @@ def main() -> None:
     )
 
 
-def intents(store: Store, days: float) -> tuple[list[float], list[float], float]:
-    """Seconds from a batch's arrival to each intent in it, entries and exits, and the floor."""
+def intents(store: Store, days: float) -> tuple[list[float], list[float], list[float]]:
+    """Seconds from a batch's arrival to each intent in it, entries and exits, and of commits."""
     config = LiveConfig.parse(
         {
             "trading": EAGER,
@@ -130,7 +134,7 @@ def intents(store: Store, days: float) -> tuple[list[float], list[float], float]
         mock.patch.object(LiveJournal, "commit", timed_commit),
     ):
         run_live(store, config, Settings(), holder="benchmark")
-    return taken["entry"], taken["exit"], float(np.median(floors))
+    return taken["entry"], taken["exit"], floors
 
 
 class ManyTokens:
@@ -174,8 +178,11 @@ async def scan(tokens: int, candidates: int, scans: int = 10) -> list[float]:
         limits=Limits(LiveLimits()), halted=lambda: "halted", settle=settle,
         venue=config.venue("simulated"), clock=MarketClock(START), journal=Discarded(),
     )  # fmt: skip
+    random = np.random.default_rng(0)
     for hour in range(24):
-        engine.warm_up(events(tokens, candidates, START - (24 - hour) * HOUR))
+        # Not every token trades in every hour.
+        traded = np.flatnonzero(random.random(tokens) < 0.7)
+        engine.warm_up(events(tokens, candidates, START - (24 - hour) * HOUR, traded))
     taken = []
     for number in range(scans):
         at = START + number * HOUR
@@ -187,17 +194,20 @@ async def scan(tokens: int, candidates: int, scans: int = 10) -> list[float]:
     return taken
 
 
-def events(tokens: int, candidates: int, at: int) -> MarketBatch:
-    """A trade of every token; the last ones are too large for the strategy's universe."""
+def events(tokens: int, candidates: int, at: int, traded: Ints | None = None) -> MarketBatch:
+    """A trade of every token, or of some; the last ones are too large for the strategy."""
     random = np.random.default_rng(at // HOUR)
     price = 0.01 * np.exp(random.normal(0, 0.1, tokens))
     cap = np.where(np.arange(tokens) < candidates, 1e6, 1e9)
     ones, nan = np.ones(tokens), np.full(tokens, np.nan)
     moments = np.full(tokens, at)
-    return MarketBatch(
+    batch = MarketBatch(
         np.arange(tokens, dtype=np.int32), moments, moments, price, nan, nan, nan, 20_000 * ones,
         10 * ones, 100_000 * ones, 0 * ones, cap, 25 * ones, 50_000 / price, 2_000 * ones,
     )  # fmt: skip
+    if traded is None:
+        return batch
+    return MarketBatch(*(getattr(batch, one)[traded] for one in MarketBatch.__dataclass_fields__))
 
 
 if __name__ == "__main__":

@@ -34,6 +34,8 @@ class Settings(BaseSettings):
         venue_key, venue_secret: of an API key that may trade and not withdraw.
         venue_url: another server that speaks the exchange's dialect, such as the local exchange.
         venue_sandbox: trade on the exchange's test network.
+        bot_config: a file of a session's settings (`LiveConfig`, TOML or JSON), which
+            `IntegratedTradingBot` trades by where it is given none.
         alert_urls: Apprise URLs of the channels that are told what happens, such as
             ``tgram://token/chat``, separated by commas or spaces; they hold secrets.
     """
@@ -67,4 +69,5 @@ class Settings(BaseSettings):
     venue_secret: SecretStr | None = None
     venue_url: str | None = None
     venue_sandbox: bool = False
+    bot_config: Path | None = None
     alert_urls: SecretStr | None = None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import tomllib
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
+from trade_pipeline.core.config import read_file
 from trade_pipeline.core.errors import BadConfig, NaiveDatetime
 from trade_pipeline.settings import Settings
 
@@ -64,13 +63,7 @@ def read_moment(name: str, text: str) -> datetime:
 
 def plain_settings(file: Path | None, pairs: list[str]) -> dict[str, Any]:
     """Plain settings from a file and from NAME=VALUE pairs, the pairs last."""
-    given: dict[str, Any] = {}
-    if file is not None:
-        try:
-            text = file.read_text(encoding="utf-8")
-            given = json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
-        except (OSError, ValueError) as error:
-            raise BadConfig(f"config={str(file)!r}: {error}") from None
+    given = {} if file is None else read_file(file)
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import tomllib
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -34,3 +37,19 @@ class Config(BaseModel):
                 for e in error.errors(include_url=False)
             )
             raise BadConfig(f"{cls.CALLED}: {problems}") from None
+
+
+def read_file(file: Path) -> dict[str, Any]:
+    """Plain settings from a TOML or (``.json``) JSON file.
+
+    Raises:
+        BadConfig: it cannot be read.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+        given = json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
+    except (OSError, ValueError) as error:
+        raise BadConfig(f"config={str(file)!r}: {error}") from None
+    if not isinstance(given, dict):
+        raise BadConfig(f"config={str(file)!r}: expected names with their values")
+    return given

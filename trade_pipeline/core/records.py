@@ -322,7 +322,7 @@ class TradeOutcome:
         revision: 0, and one more for each correction.
         worst_percent, best_percent: extremes of the executable return while the trade was open.
         exit_impact: fraction of the value that the own sale cost.
-        written_off: nothing could be sold; the loss is whole.
+        written_off: what was left could not be sold, and counts as lost.
     """
 
     TABLE: ClassVar[str] = "outcomes"

@@ -26,7 +26,18 @@ SMALL = {
     "simulator": {"burn_in_days": 4, "pools_per_day": 20},
     "strategy": {"universe": {"min_volume_24h_usd": 20_000}},
 }
-DATASET = {"training_dataset": {"config": {"dataset": {"embargo_hours": 6, "name": "small"}}}}
+# Other tests of this process store sessions of other kinds and years.
+DATASET = {
+    "training_dataset": {
+        "config": {
+            "dataset": {
+                "embargo_hours": 6,
+                "name": "small",
+                "start": "2026-01-05T00:00:00Z",
+            }
+        }
+    }
+}
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ class Position:
         costs: micros of fees and gas on top, of every order, failed ones included.
         liquidity_usd: of the pool at the entry; ``removed_usd``: taken out since.
         worst, best: extremes of the executable value as a fraction of ``value_in``, less one.
-        attempts: exit orders so far.
+        attempts: exit orders so far; ``failed_sales``: of them, in a row, those that sold nothing.
         retry_at: when a failed sale may be tried again.
     """
 
@@ -53,6 +53,7 @@ class Position:
     exit_order: Order | None = None
     exit_reason: TerminationReason | None = None
     attempts: int = 0
+    failed_sales: int = 0
     retry_at: int = 0
     exit_impact: float = 0.0
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,6 +12,7 @@ import psycopg
 
 from trade_pipeline.core.errors import BadConfig
 from trade_pipeline.core.live.config import LiveConfig
+from trade_pipeline.core.live.lease import LeaseLost
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,29 @@ def end_sessions(connection: psycopg.Connection, account: str, *, by: str) -> No
         BadConfig: nobody asked for any.
     """
     order_session(connection, require_request(connection, account).config(), by=by, wanted=False)
+
+
+@contextmanager
+def asked(connection: psycopg.Connection, config: LiveConfig, *, by: str) -> Iterator[None]:
+    """Ask for an account's sessions while the block lasts, as long as nobody took them over.
+
+    Only a process that is killed leaves its request standing, for whoever watches the accounts.
+    """
+    order_session(connection, config, by=by)
+    try:
+        yield
+    except LeaseLost:
+        # The request is that of the session that holds the lease now.
+        raise
+    except BaseException:
+        _withdraw(connection, config, by)
+        raise
+    _withdraw(connection, config, by)
+
+
+def _withdraw(connection: psycopg.Connection, config: LiveConfig, by: str) -> None:
+    if require_request(connection, config.account).wanted:
+        order_session(connection, config, by=by, wanted=False)
 
 
 def newest_request(connection: psycopg.Connection, account: str) -> LiveRequest | None:

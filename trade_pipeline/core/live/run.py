@@ -20,7 +20,7 @@ from trade_pipeline.core.live.open_market import NO_MARKET, market_feed
 from trade_pipeline.core.live.paper_venue import PaperVenue
 from trade_pipeline.core.live.ports import LiveFeed
 from trade_pipeline.core.live.recording import RecordingFeed
-from trade_pipeline.core.live.requests import end_sessions, newest_request
+from trade_pipeline.core.live.requests import asked, end_sessions, newest_request
 from trade_pipeline.core.live.session import LiveRun, LiveSession
 from trade_pipeline.core.market.source import open_market
 from trade_pipeline.core.store.store import Store
@@ -76,12 +76,23 @@ async def _at_exchange(
         await exchange.close()
 
 
-def run_live(store: Store, config: LiveConfig, settings: Settings, *, holder: str) -> LiveRun:
-    """Trade an account by its settings until the session's window ends.
+async def trade(
+    store: Store,
+    config: LiveConfig,
+    settings: Settings,
+    *,
+    holder: str,
+    asks: str | None = None,
+) -> LiveRun:
+    """Trade an account by its settings until the session's window ends, in the caller's loop.
+
+    Cancelled, it ends as a killed one does, only sooner: everything that was decided is stored, the
+    lease is free at once, and the next session finds positions and unfinished orders.
 
     Args:
         settings: whether this installation may trade real money, and at which exchange.
         holder: who it is, such as a Dagster run's id.
+        asks: who wants the account's sessions while this one lasts; None: somebody has asked.
 
     Raises:
         BadConfig: the settings are not allowed, or name what is not there.
@@ -97,13 +108,15 @@ def run_live(store: Store, config: LiveConfig, settings: Settings, *, holder: st
         connection = opened.enter_context(store.database.connect(autocommit=True))
         scope = Scope(feed.kind, config.venue, config.mode)
         trading = with_deployed(connection, scope, config.trading)
-        config = config.model_copy(update={"trading": trading})
         lease = opened.enter_context(
             Lease(
                 store.database, config.account, holder=holder, mode=config.mode,
                 seconds=config.lease_seconds, heartbeat_seconds=config.lease_seconds / 5,
             )
         )  # fmt: skip
+        if asks is not None:
+            opened.enter_context(asked(connection, config, by=asks))
+        config = config.model_copy(update={"trading": trading})
         if config.is_recorded:
             feed = opened.enter_context(
                 RecordingFeed(feed, store.database, lease.account, lease.epoch)
@@ -113,8 +126,17 @@ def run_live(store: Store, config: LiveConfig, settings: Settings, *, holder: st
         else:
             venue = PaperVenue(connection, config.account, trading.venue(feed.kind))
             run = LiveSession(store, config, feed, venue, clock, lease).run()
-        done = asyncio.run(run)
+        done = await run
         if done.why == "market" and newest_request(connection, config.account) is not None:
             # There is nothing for a successor.
             end_sessions(connection, config.account, by="the session: its market is over")
         return done
+
+
+def run_live(store: Store, config: LiveConfig, settings: Settings, *, holder: str) -> LiveRun:
+    """The same in a loop of its own.
+
+    Raises:
+        BadConfig, LeaseHeld, LeaseLost, StoreUnavailable: see `trade`.
+    """
+    return asyncio.run(trade(store, config, settings, holder=holder))

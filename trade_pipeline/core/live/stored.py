@@ -232,6 +232,8 @@ def _executed(trade: OpenTrade, content: Mapping[str, Any]) -> None:
         trade.cash -= costs
         if not entry:
             position.retry_at = _moment(content["occurred_at"])
+            sold = order is not None and order.fills
+            position.failed_sales = 0 if sold else position.failed_sales + 1
         position.entry_costs += costs if entry else 0
         position.exit_costs += 0 if entry else costs
     if event is not OrderEvent.PARTLY_FILLED:

@@ -76,23 +76,25 @@ class MarketHistory:
 
     def extend(self, batch: MarketBatch) -> npt.NDArray[np.int64]:
         """Append a batch; for each row, how many events its token has up to and with that row."""
-        upto = np.empty(len(batch), np.int64)
         if not len(batch):
-            return upto
+            return np.empty(0, np.int64)
         order = np.argsort(batch.token, kind="stable")
         tokens = batch.token[order]
         bounds = np.flatnonzero(np.diff(tokens, prepend=-1))
         times = batch.known_at[order]
         values = np.stack([getattr(batch, name) for name in _COLUMNS])[:, order]
-        for start, stop in zip(bounds.tolist(), [*bounds[1:].tolist(), len(tokens)], strict=True):
-            token = int(tokens[start])
-            before = self._lengths[token]
+        touched = tokens[bounds].tolist()
+        lengths = [self._lengths[token] for token in touched]
+        stops = np.append(bounds[1:], len(tokens))
+        spans = zip(touched, lengths, bounds.tolist(), stops.tolist(), strict=True)
+        for token, before, start, stop in spans:
             after = before + stop - start
             self._reserve(token, after)
             self._times[token][before:after] = times[start:stop]
             self._values[token][:, before:after] = values[:, start:stop]
             self._lengths[token] = after
-            upto[order[start:stop]] = np.arange(before + 1, after + 1)
+        upto = np.empty(len(batch), np.int64)
+        upto[order] = np.arange(1, len(tokens) + 1) + np.repeat(lengths - bounds, stops - bounds)
         changed = np.diff(batch.quote_usd, prepend=np.nan) != 0
         changed |= np.diff(batch.known_at // HOUR, prepend=-1) != 0
         self._quote_times.append(batch.known_at[changed])

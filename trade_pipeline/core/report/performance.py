@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -54,7 +54,10 @@ def performance_metrics(
         worst_return_pct, total_pnl_usd, avg_hours_in_market, by_reason.  Without a closed trade the
         rates are NaN: there is no figure to give.
     """
-    trades = _read_trades(connection, session_id)
+    return _metrics(_read_trades(connection, None if session_id is None else [session_id]))
+
+
+def _metrics(trades: list[_Trade]) -> dict[str, Any]:
     returns = [t.return_pct for t in trades]
     return {
         "total_trades": len(trades),
@@ -75,28 +78,38 @@ def session_report(connection: psycopg.Connection, session_id: str) -> dict[str,
     Raises:
         BadConfig: no such session is stored.
     """
-    row = connection.execute(
-        "SELECT content FROM trade.sessions WHERE session_id = %s", (session_id,)
-    ).fetchone()
-    if row is None:
-        raise BadConfig(f"session_id={session_id!r}: no such session is stored")
-    session = orjson.loads(row[0])
-    trades = _read_trades(connection, session_id)
-    metrics = performance_metrics(connection, session_id)
-    costs, inside = _costs(connection, session_id)
+    return sessions_report(connection, [session_id])
+
+
+def sessions_report(connection: psycopg.Connection, session_ids: Sequence[str]) -> dict[str, Any]:
+    """The same of sessions that follow each other, such as those of an account, the earliest first.
+
+    Returns:
+        What `session_report` tells: ``session_id`` and ``params_ptr`` are the last one's.
+
+    Raises:
+        BadConfig: one of them is not stored, or there is none.
+    """
+    sessions = [_session(connection, session_id) for session_id in session_ids]
+    if not sessions:
+        raise BadConfig("session_ids=[]: no session to report on")
+    session_ids, session = list(session_ids), sessions[-1]
+    trades = _read_trades(connection, session_ids)
+    metrics = _metrics(trades)
+    costs, inside = _costs(connection, session_ids)
     equity, drawdown = _equity(trades)
     stops = [t for t in trades if t.reason == "stop_loss"]
     return {
-        "session_id": session_id,
+        "session_id": session_ids[-1],
         "market": session["market"],
-        "range": [session["range_start"], session["range_end"]],
+        "range": [sessions[0]["range_start"], session["range_end"]],
         "params_ptr": session["params_ptr"],
         "candidates": [
             {"decision": decision, "reason": reason, "count": count}
             for decision, reason, count in connection.execute(
-                "SELECT decision, reason, count(*) FROM trade.candidates WHERE chain_id = %s "
+                "SELECT decision, reason, count(*) FROM trade.candidates WHERE chain_id = ANY(%s) "
                 "GROUP BY 1, 2 ORDER BY 1, 3 DESC, 2",
-                (session_id,),
+                (session_ids,),
             )
         ],
         "trades": metrics["total_trades"],
@@ -115,13 +128,24 @@ def session_report(connection: psycopg.Connection, session_id: str) -> dict[str,
     }
 
 
-def _read_trades(connection: psycopg.Connection, session_id: str | None) -> list[_Trade]:
-    """Closed trades in the order in which they closed."""
+def _session(connection: psycopg.Connection, session_id: str) -> dict[str, Any]:
+    row = connection.execute(
+        "SELECT content FROM trade.sessions WHERE session_id = %s", (session_id,)
+    ).fetchone()
+    if row is None:
+        raise BadConfig(f"session_id={session_id!r}: no such session is stored")
+    session: dict[str, Any] = orjson.loads(row[0])
+    return session
+
+
+def _read_trades(connection: psycopg.Connection, session_ids: list[str] | None) -> list[_Trade]:
+    """Closed trades in the order in which they closed; None: of all sessions."""
     rows = connection.execute(
         """
         WITH traded AS (
             SELECT uuid FROM trade.candidates
-            WHERE decision = 'enter' AND (%(session)s::text IS NULL OR session_id = %(session)s)
+            WHERE decision = 'enter'
+              AND (%(sessions)s::text[] IS NULL OR session_id = ANY(%(sessions)s))
         ), realised AS (
             SELECT DISTINCT ON (uuid) uuid, closed_at, termination_reason, realized_pnl_percent,
                    pnl_usd, time_in_market_seconds
@@ -155,7 +179,7 @@ def _read_trades(connection: psycopg.Connection, session_id: str | None) -> list
         LEFT JOIN trade.research_docs d USING (uuid)
         ORDER BY r.closed_at NULLS FIRST, r.uuid
         """,
-        {"session": session_id},
+        {"sessions": session_ids},
     ).fetchall()
     return [_Trade(*row) for row in rows]
 
@@ -206,7 +230,7 @@ def _by_gas(trades: list[_Trade]) -> list[dict[str, Any]]:
 
 
 def _costs(
-    connection: psycopg.Connection, session_id: str
+    connection: psycopg.Connection, session_ids: list[str]
 ) -> tuple[dict[str, float], dict[str, float]]:
     """USD by kind: what was paid on top, and what the prices contained."""
     found: list[dict[str, float]] = []
@@ -215,9 +239,9 @@ def _costs(
         for kind, usd in connection.execute(
             "SELECT key, value::float8 "
             "FROM trade.executions, jsonb_each_text(content::jsonb -> %s) "
-            "WHERE uuid IN (SELECT uuid FROM trade.candidates WHERE session_id = %s) "
+            "WHERE uuid IN (SELECT uuid FROM trade.candidates WHERE session_id = ANY(%s)) "
             "ORDER BY chain_id, chain_seq",
-            (name, session_id),
+            (name, session_ids),
         ):
             sums[kind].append(usd)
         found.append({kind: math.fsum(values) for kind, values in sorted(sums.items())})

@@ -288,7 +288,7 @@ class Trading:
             self._exit_filled(position, order, result)
         else:
             self._exit_refused(position, order, result)
-            if position.attempts >= self._exits.sell_attempts:
+            if position.failed_sales >= self._exits.sell_attempts:
                 self._close(position, at, written_off=True)
             else:
                 position.retry_at = at + int(self._exits.retry_minutes * HOUR / 60)
@@ -337,6 +337,8 @@ class Trading:
         self.book.book_refusal(position, "exit", refusal)
         self._refused(order, refusal, OrderEvent.REJECTED)
         position.exit_order = None
+        # A sale in parts is none that failed.
+        position.failed_sales = 0 if order.fills else position.failed_sales + 1
 
     def _close(self, position: Position, at: int, *, written_off: bool) -> None:
         assert position.exit_reason is not None

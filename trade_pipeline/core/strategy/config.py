@@ -68,7 +68,9 @@ class ExitConfig(_Settings):
     rug_liquidity_drop: float = Field(
         0.25, gt=0, le=1, description="fraction of the entry's liquidity removed: emergency exit"
     )
-    sell_attempts: int = Field(5, ge=1, description="failed sales before a position is written off")
+    sell_attempts: int = Field(
+        5, ge=1, description="sales in a row that sell nothing, until a position is written off"
+    )
     retry_minutes: float = Field(10, gt=0, description="wait after a failed sale")
 
 

@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 
 from trade_pipeline.core.canonical import address_of, canonical_bytes
 from trade_pipeline.core.clock import MarketClock
+from trade_pipeline.core.execution.amm import AmmVenue
 from trade_pipeline.core.execution.book import to_micros
+from trade_pipeline.core.execution.venue import Fill, Order, Refusal
 from trade_pipeline.core.features.registry import NAMES
 from trade_pipeline.core.ids import client_order_id, micros, moment_of
 from trade_pipeline.core.ledger.journal import Journal
@@ -30,6 +32,7 @@ from trade_pipeline.core.market.event import (
     MarketEvent,
     TradeRules,
 )
+from trade_pipeline.core.market.history import TokenState
 from trade_pipeline.core.market.simulator import SimulatedMarket, SimulatorConfig
 from trade_pipeline.core.records import (
     FILLS,
@@ -353,6 +356,39 @@ def test_a_failed_sale_waits_its_time_also_when_another_timer_of_the_token_comes
     found = run(feed, config)
     submitted = [seconds(e) for e in found.events("exit") if e.event is OrderEvent.SUBMITTED]
     assert submitted == pytest.approx([at_stop + n * 613.2 for n in range(3)])
+
+
+class Halves(AmmVenue):
+    """Sells half of each order and cancels the rest, as exchanges do where few want to buy."""
+
+    def due_at(self, submitted_at: int) -> int | None:
+        return None
+
+    def execute(
+        self, order: Order, state: TokenState, at: int, rules: TradeRules
+    ) -> Fill | Refusal | None:
+        if order.leg == "entry":
+            return super().execute(order, state, at, rules)
+        if order.fills:
+            return Refusal(at, "the rest was cancelled")
+        result = super().execute(replace(order, tokens=order.tokens / 2), state, at, rules)
+        return replace(result, complete=False) if isinstance(result, Fill) else result
+
+
+@pytest.mark.parametrize("blocked_from", [None, START + 3 * HOUR])
+def test_a_sale_in_parts_is_no_failed_one(blocked_from: int | None) -> None:
+    config = config_of(exits={"sell_attempts": 2, "retry_minutes": 10})
+    rises = [swap(HOUR + n * MINUTE, 0.2) for n in range(240)]
+    rows = [swap(0, 0.1), swap(MINUTE, 0.1), *rises]
+    with mock.patch.object(TradingConfig, "venue", lambda self, kind: Halves(self.amm)):
+        found = run(market(*rows, blocked_from=blocked_from), config, hours=5)
+    sold = [e for e in found.events("exit") if e.event is OrderEvent.PARTLY_FILLED]
+    assert len(sold) > 5
+    assert found.outcome.termination_reason is TerminationReason.PROFIT_TARGET
+    assert found.outcome.written_off == (blocked_from is not None)
+    if blocked_from is not None:
+        last = [e.event for e in found.events("exit")][-4:]
+        assert last == ["submitted", "rejected"] * 2
 
 
 def emptied(after: int) -> MarketEvent:

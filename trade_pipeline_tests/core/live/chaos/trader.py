@@ -42,7 +42,7 @@ CONFIG = {
             "signal": {"min_confidence": 0, "max_rug_risk": 1, "min_move_24h": 0},
             "sizing": {"target_volatility": 1},
             "exits": {"stop_loss": 0.05, "profit_target": 0.08, "max_hold_hours": 5,
-                      "sell_attempts": 1_000, "retry_minutes": 10},
+                      "sell_attempts": 20, "retry_minutes": 10},
             "protections": {"daily_loss_limit": 1, "max_drawdown": 1, "cooldown_hours": 0},
         },
     },
