@@ -11,6 +11,7 @@ from psycopg.rows import dict_row
 
 from trade_pipeline.core.alerts.alert import Alert
 from trade_pipeline.core.alerts.cursor import Waiting
+from trade_pipeline.core.live.halts import RECONCILIATION
 
 _NEW: LiteralString = (
     "JOIN unnest(%(chains)s::text[], %(firsts)s::bigint[], %(lasts)s::bigint[]) "
@@ -64,9 +65,13 @@ _EVALUATIONS: LiteralString = (
     + _NEW
     + "JOIN trade.models m USING (model_version) WHERE NOT x.passed"
 )
+# What reconciliation could not explain was recorded before the halt for it, and tells of it.
 _HALTS: LiteralString = (
-    "SELECT recorded_at, account, action, reason, by_whom FROM trade.halts "
-    "WHERE halt_id = ANY(%(halts)s)"
+    "SELECT h.recorded_at, h.account, action, reason, by_whom FROM trade.halts h "
+    "WHERE halt_id = ANY(%(halts)s) AND NOT (action = 'halt' AND by_whom = %(by)s AND EXISTS ("
+    "SELECT FROM trade.reconciliations r WHERE r.account = h.account AND NOT r.explained "
+    "AND r.recorded_at <= h.recorded_at AND h.reason = btrim(format('%%s %%s %%s', r.kind, "
+    "coalesce(r.instrument, ''), coalesce(r.client_order_id, '')))))"
 )
 _HALTED = {
     "halt": "entries are stopped",
@@ -82,6 +87,7 @@ def read_alerts(connection: psycopg.Connection, waiting: Waiting) -> list[Alert]
         "firsts": [first for _, first, _ in waiting.chains],
         "lasts": [last for _, _, last in waiting.chains],
         "halts": list(waiting.halts),
+        "by": RECONCILIATION,
     }
     found: list[Alert] = []
     if waiting.halts:

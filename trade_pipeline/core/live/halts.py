@@ -20,6 +20,8 @@ from trade_pipeline.core.live.requests import newest_request
 from trade_pipeline.core.store.database import Database
 
 Action = Literal["halt", "flatten", "resume"]
+# Who halts an account for what does not explain itself.
+RECONCILIATION = "reconciliation"
 # A notification that was missed is made up for within this time.
 POLL_SECONDS = 0.25
 # Whoever has not looked for so long does not know whether entries are stopped.

@@ -25,7 +25,7 @@ from trade_pipeline.core.ids import moment_of, session_id
 from trade_pipeline.core.live.config import LiveConfig
 from trade_pipeline.core.live.desk import Desk
 from trade_pipeline.core.live.engine import LiveEngine
-from trade_pipeline.core.live.halts import HaltWatch, order_halt
+from trade_pipeline.core.live.halts import RECONCILIATION, HaltWatch, order_halt
 from trade_pipeline.core.live.journal import LiveJournal
 from trade_pipeline.core.live.lease import Lease
 from trade_pipeline.core.live.limits import Limits
@@ -321,7 +321,7 @@ class LiveSession:
         what = f"{finding.kind} {finding.instrument or ''} {finding.client_order_id or ''}".strip()
         log.error("account %s: %s: %s", self._lease.account, what, finding.facts)
         with self._store.database.connect(autocommit=True) as connection:
-            order_halt(connection, self._lease.account, "halt", reason=what, by="reconciliation")
+            order_halt(connection, self._lease.account, "halt", reason=what, by=RECONCILIATION)
 
     async def _obey(self) -> None:
         """Close everything when somebody asked for it, once."""

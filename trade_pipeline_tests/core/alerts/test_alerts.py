@@ -117,6 +117,38 @@ def test_records_of_chains_that_commit_late_are_told_and_explained_findings_are_
     ]
 
 
+def test_what_is_not_explained_is_told_once_and_other_halts_of_its_author_are_told(
+    fresh_database: Database, artifacts: ArtifactStore, readers: Readers
+) -> None:
+    store = Store(fresh_database, artifacts)
+    paper.run(store, ACCOUNT, days=0.1)
+    became(fresh_database, readers, "one")
+    with fresh_database.connect(autocommit=True) as venue:
+        # An order that no session sent.
+        venue.execute(
+            "INSERT INTO trade.paper_orders (client_order_id, account, instrument, leg, stake_usd, "
+            "tokens, decision_price, submitted_at, status, changed_at) "
+            "VALUES ('by-hand', %s, 'nothing', 'exit', 0, 5, 1, 0, 'open', 0)",
+            (ACCOUNT,),
+        )
+        paper.run(store, ACCOUNT, days=0.15)
+        halted = venue.execute("SELECT by_whom, reason FROM trade.halts").fetchall()
+        assert halted == [("reconciliation", "unknown_order nothing by-hand")]
+        assert became(fresh_database, readers, "one") == ["told"]
+        [(title, body)] = readers.read("one")
+        told = f"{title} {body}"
+        assert told.count("Not explained: unknown order") == 1
+        assert "entries stop until you resume" in told
+        assert "Halt" not in told
+        venue.execute(
+            "INSERT INTO trade.halts (account, action, reason, by_whom) "
+            "VALUES (%s, 'halt', 'something else', 'reconciliation')",
+            (ACCOUNT,),
+        )
+        assert became(fresh_database, readers, "one") == ["told"]
+    assert readers.read("one")[0][0] == f"Halt: account {ACCOUNT}"
+
+
 def test_a_deaf_channel_holds_up_nobody_and_is_told_everything_later(
     fresh_database: Database, readers: Readers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
