@@ -34,6 +34,7 @@ class Position:
         worst, best: extremes of the executable value as a fraction of ``value_in``, less one.
         attempts: exit orders so far; ``failed_sales``: of them, in a row, those that sold nothing.
         retry_at: when a failed sale may be tried again.
+        stops_lost: stops of it that the venue refused or took away.
     """
 
     uuid: UUID
@@ -55,6 +56,7 @@ class Position:
     attempts: int = 0
     failed_sales: int = 0
     retry_at: int = 0
+    stops_lost: int = 0
     exit_impact: float = 0.0
 
     @property

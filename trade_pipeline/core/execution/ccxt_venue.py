@@ -88,8 +88,11 @@ class CcxtVenue:
         if symbol not in self._client.markets:
             raise VenueRefused(f"{self._account.exchange}: {symbol} is not traded here")
         market = self._client.market(symbol)
-        stops = self._client.feature_value(symbol, "createOrder", "stopLossPrice")
-        return rules_of(market, bool(stops))
+        feature = self._client.feature_value
+        # Where stops are kept apart from orders, the calls of this class do not find them: one that
+        # stands would be taken for one that never came, and be sent again.
+        apart = any(feature(symbol, call, "trigger") for call in ("fetchOrder", "fetchOpenOrders"))
+        return rules_of(market, bool(feature(symbol, "createOrder", "stopLossPrice")) and not apart)
 
     async def balances(self) -> Mapping[str, Holding]:
         """What the account holds, by asset."""

@@ -19,7 +19,7 @@ class InstrumentRules:
     Attributes:
         amount_step, price_step: amounts and prices are whole multiples of them.
         min_amount: of the base asset; ``min_notional``: of the quote asset.
-        holds_stops: whether a stop can rest at the venue.
+        holds_stops: whether a stop can rest at the venue, and is found there as any other order.
     """
 
     symbol: str

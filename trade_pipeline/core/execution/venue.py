@@ -20,7 +20,7 @@ class Order:
         stake_usd: what an entry still spends.
         tokens: what an exit still sells.
         decision_price: USD, when it was decided; slippage is measured against it.
-        trigger_price: a resting order's price, for an exit inside a bar; None: at the market.
+        trigger_price: of an exit that rests until it is touched; None: at the market.
         due_at: when it reaches the market; None: with the token's next event.
         fills: fills so far.
         waited: events of the token that passed without filling it whole.
@@ -67,11 +67,16 @@ class Fill:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An order that failed, and what that cost."""
+    """An order that failed, and what that cost.
+
+    Attributes:
+        stop_reached: the venue took a stop no more, since its price was reached already.
+    """
 
     at: int
     why: str
     costs_usd: Mapping[str, float] = field(default_factory=dict)
+    stop_reached: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,14 +145,20 @@ class Venue(Protocol):
 
 
 class OrderDesk(Protocol):
-    """Hears of each order when a session places it or takes it back, before it is recorded."""
+    """Hears of each order when a session places it or takes it back, before it is recorded.
+
+    Attributes:
+        rests_stops: whether each position's stop rests at the venue.
+    """
+
+    rests_stops: bool
 
     def placed(self, order: Order, reason: str | None) -> None:
         """An order goes to the venue; ``reason``: why the position is closed, for an exit."""
         ...
 
     def withdrawn(self, order: Order) -> bool:
-        """What is left of an entry is not wanted any more.
+        """What is left of an entry, or of a resting stop, is not wanted any more.
 
         Returns:
             Whether that ends it now; otherwise the venue tells what it has become by then.

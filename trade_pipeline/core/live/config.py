@@ -67,6 +67,9 @@ class LiveConfig(Config):
         "simulated",
         description="simulated fills, or orders at the exchange of TRADE_PIPELINE_VENUE",
     )
+    stops_at_venue: bool = Field(
+        False, description="every position's stop rests at the exchange, also while nobody watches"
+    )
     confirm: str | None = Field(None, description="for real money: 'real money on ACCOUNT'")
     window_hours: float = Field(24, gt=0, description="a session hands over after this, wall time")
     reconcile_seconds: float = Field(30, gt=0, description="between two looks at the venue")
@@ -89,6 +92,8 @@ class LiveConfig(Config):
     def _is_meant(self) -> Self:
         if self.replay is not None and self.market is not None:
             raise ValueError("market: a session trades either this or a replay")
+        if self.stops_at_venue and self.orders != "exchange":
+            raise ValueError("stops_at_venue: simulated orders do not rest; set orders='exchange'")
         if self.mode == "paper":
             return self
         wanted = f"real money on {self.account}"

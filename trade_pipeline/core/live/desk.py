@@ -7,6 +7,7 @@ of the market's venue; what becomes of an order is only what the real one told.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 
 from trade_pipeline.core.execution.venue import Fill, Order, Refusal, Touch, Venue
 from trade_pipeline.core.execution.venue_errors import OrderUnknown
@@ -20,6 +21,12 @@ from trade_pipeline.core.records import Record
 Reach = Callable[[str, TokenState, int, TradeRules], OrderState]
 
 
+def attempt_of(order: Order) -> int:
+    """Number of an order among those of its trade and leg, by its id."""
+    leg = order.leg if order.trigger_price is None else "stop"
+    return next(n for n in count() if client_order_id(order.uuid, leg, n) == order.order_id)
+
+
 class Desk:
     """Places orders as intents, and gives what was heard of each to the session, once.
 
@@ -27,6 +34,8 @@ class Desk:
         append: where records go.
         model: the model of the market's venue.
         reach: lets the market reach an order, where the venue is simulated; None: it is real.
+        rests_stops: each position's stop rests at the venue.  A simulated one has no need of it:
+            it sells when the session does, and nothing happens to it while nobody watches.
 
     Attributes:
         withdrawals: (order, instrument) that the venue has to be told to cancel.
@@ -40,7 +49,10 @@ class Desk:
         instruments: Sequence[Instrument],
         model: Venue,
         reach: Reach | None = None,
+        *,
+        rests_stops: bool = False,
     ) -> None:
+        self.rests_stops = rests_stops
         self._account, self._epoch = account, epoch
         self._append = append
         self._instruments = instruments
@@ -51,9 +63,6 @@ class Desk:
 
     def placed(self, order: Order, reason: str | None) -> None:
         entry = order.leg == "entry"
-        attempt = 0
-        while client_order_id(order.uuid, order.leg, attempt) != order.order_id:
-            attempt += 1
         self._append(
             OrderIntent(
                 client_order_id=order.order_id,
@@ -61,13 +70,14 @@ class Desk:
                 account=self._account,
                 epoch=self._epoch,
                 leg=order.leg,
-                attempt=attempt,
+                attempt=attempt_of(order),
                 instrument=self._instruments[order.token].name,
                 stake_usd=order.stake_usd if entry else None,
                 tokens=None if entry else order.tokens,
                 decision_price=order.decision_price,
                 submitted_at=moment_of(order.submitted_at),
                 reason=reason,
+                stop_price=order.trigger_price,
             )
         )
 
@@ -98,7 +108,8 @@ class Desk:
         if order.fills < len(known.fills):
             return known.fills[order.fills]
         if known.status in ("cancelled", "rejected"):
-            return Refusal(known.changed_at, known.why or known.status, known.costs_usd)
+            why = known.why or known.status
+            return Refusal(known.changed_at, why, known.costs_usd, known.stop_reached)
         return None
 
     def liquidate(
@@ -114,7 +125,7 @@ class Desk:
 
     def touched(self, tokens: float, state: TokenState, stop: float, target: float) -> Touch | None:
         touch = self._model.touched(tokens, state, stop, target)
-        # Nothing rests at the venue, so an exit goes to the market.
+        # What rests at the venue is touched there; the session's own exits go to the market.
         return None if touch is None else Touch(touch.barrier)
 
     def affordable_usd(self, cash_usd: float) -> float:

@@ -156,7 +156,7 @@ class ExchangeOrders:
 
 
 def _wanted(intent: OrderIntent) -> ExchangeIntent:
-    """An order at the market, in the exchange's assets.
+    """An order at the market or a stop, in the exchange's assets.
 
     Raises:
         VenueRefused: it has no price, or no amount.
@@ -177,6 +177,7 @@ def _wanted(intent: OrderIntent) -> ExchangeIntent:
         amount=amount,
         decision_price=price,
         attempt=intent.attempt,
+        stop_price=None if intent.stop_price is None else _DIGITS.create_decimal(intent.stop_price),
     )
 
 

@@ -20,6 +20,7 @@ class OrderState:
         fills: so far, the earliest first; a later report begins with the same ones.
         costs_usd: paid although nothing was filled, such as the gas of a failed transaction.
         changed_at: when the venue changed it last, microseconds since 1970-01-01 UTC.
+        stop_reached: see `Refusal`.
     """
 
     client_order_id: str
@@ -30,6 +31,7 @@ class OrderState:
     fills: Sequence[Fill] = ()
     why: str | None = None
     costs_usd: Mapping[str, float] = field(default_factory=dict)
+    stop_reached: bool = False
 
     @property
     def has_ended(self) -> bool:

@@ -97,7 +97,7 @@ class Reconciler:
             except VenueContradiction as error:
                 seen.orders[order.order_id] = error
             except OrderUnknown:
-                if order.leg == "entry" and self._is_late(order, at):
+                if self._is_lost(order, at):
                     seen.orders[order.order_id] = await self.sender.resolve(order)
                 else:
                     seen.missing.add(order.order_id)
@@ -144,6 +144,12 @@ class Reconciler:
             if order is not None
         ]
 
+    def _is_lost(self, order: Order, at: int) -> bool:
+        """Whether an order that the venue does not know is sent no more."""
+        if order.trigger_price is not None:
+            return order.order_id not in self.sender.on_their_way
+        return order.leg == "entry" and self._is_late(order, at)
+
     def _is_late(self, order: Order, at: int) -> bool:
         on_its_way = order.order_id in self.sender.on_their_way
         return not on_its_way and at - order.submitted_at > self.patience
@@ -169,7 +175,8 @@ class Reconciler:
             return []
         if not state.has_ended:
             await self.sender.follow(order.order_id, name)
-            if order.leg == "entry" and position.exit_reason is not None:
+            rests = order.leg == "entry" or order.trigger_price is not None
+            if rests and position.exit_reason is not None:
                 # The venue did not hear that it was taken back.
                 await self.sender.cancel(order.order_id, name)
         new = len(state.fills) - order.fills

@@ -35,7 +35,8 @@ class OrderIntent(PlainRow):
         attempt: number among the orders of the same trade and leg.
         stake_usd: what an entry spends; ``tokens``: what an exit sells.
         decision_price: USD per token; 0 for a sale from an emptied pool.
-        reason: why the position is closed, for an exit.
+        reason: why the position is closed, for an exit at the market.
+        stop_price: USD per token below which the venue sells, for an exit that rests there.
     """
 
     TABLE: ClassVar[str] = "order_intents"
@@ -57,10 +58,11 @@ class OrderIntent(PlainRow):
     decision_price: float
     submitted_at: datetime
     reason: str | None = None
+    stop_price: float | None = None
 
     def __post_init__(self) -> None:
         require_uuid(self.uuid)
-        for name in ("stake_usd", "tokens", "decision_price"):
+        for name in ("stake_usd", "tokens", "decision_price", "stop_price"):
             require_number(name, getattr(self, name), 0)
 
 

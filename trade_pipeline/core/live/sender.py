@@ -10,12 +10,13 @@ from trade_pipeline.core.clock import Clock
 from trade_pipeline.core.execution.venue import Order
 from trade_pipeline.core.execution.venue_errors import (
     OrderUnknown,
+    StopReached,
     VenueContradiction,
     VenueRefused,
     VenueUnavailable,
 )
-from trade_pipeline.core.ids import client_order_id, moment_of
-from trade_pipeline.core.live.desk import Desk
+from trade_pipeline.core.ids import moment_of
+from trade_pipeline.core.live.desk import Desk, attempt_of
 from trade_pipeline.core.live.lease import Lease
 from trade_pipeline.core.live.ports import OrderState, OrderVenue
 from trade_pipeline.core.live.records import OrderIntent
@@ -104,14 +105,13 @@ class Sender:
 
     def _intent(self, order: Order) -> OrderIntent:
         """The intent that an earlier session made durable, by its order."""
-        attempt = 0
-        while client_order_id(order.uuid, order.leg, attempt) != order.order_id:
-            attempt += 1
         entry = order.leg == "entry"
         return OrderIntent(
-            order.order_id, order.uuid, self._lease.account, self._lease.epoch, order.leg, attempt,
-            self._instruments[order.token].name, order.stake_usd if entry else None,
+            order.order_id, order.uuid, self._lease.account, self._lease.epoch, order.leg,
+            attempt_of(order), self._instruments[order.token].name,
+            order.stake_usd if entry else None,
             None if entry else order.tokens, order.decision_price, moment_of(order.submitted_at),
+            stop_price=order.trigger_price,
         )  # fmt: skip
 
     async def _dispatch(self, call: Awaitable[None]) -> None:
@@ -138,6 +138,7 @@ class Sender:
             state = OrderState(
                 intent.client_order_id, intent.instrument, intent.leg, "rejected",
                 self._clock.micros(), why=str(refused),
+                stop_reached=isinstance(refused, StopReached),
             )  # fmt: skip
         except (VenueUnavailable, VenueContradiction) as error:
             # What became of it is found by the next comparison with the venue.

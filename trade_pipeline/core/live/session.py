@@ -172,6 +172,7 @@ class LiveSession:
         self._desk = Desk(
             account, epoch, lambda record: self._engine.append(record), feed.instruments,
             trading.venue(feed.kind), getattr(self._venue, "reach", None),
+            rests_stops=self._config.stops_at_venue,
         )  # fmt: skip
         self._limits = Limits(self._config.limits, stored.sent)
         self._engine = LiveEngine(

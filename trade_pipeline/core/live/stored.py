@@ -203,13 +203,20 @@ def _placed(trade: OpenTrade, content: Mapping[str, Any]) -> None:
         decision_price=content["decision_price"],
         stake_usd=content["stake_usd"] or 0.0,
         tokens=content["tokens"] or 0.0,
+        trigger_price=content.get("stop_price"),
     )
     if entry:
         position.entry_order = order
     else:
         position.exit_order, position.attempts = order, content["attempt"] + 1
-        trade.exit_at = order.submitted_at if trade.exit_at is None else trade.exit_at
-        position.exit_reason = TerminationReason(content["reason"])
+        if order.trigger_price is None:
+            _exits(trade, order.submitted_at, TerminationReason(content["reason"]))
+
+
+def _exits(trade: OpenTrade, at: int, reason: TerminationReason) -> None:
+    """The position is being closed, since the first time that this is told."""
+    trade.exit_at = at if trade.exit_at is None else trade.exit_at
+    trade.position.exit_reason = reason
 
 
 def _executed(trade: OpenTrade, content: Mapping[str, Any]) -> None:
@@ -228,9 +235,11 @@ def _executed(trade: OpenTrade, content: Mapping[str, Any]) -> None:
                 order.stake_usd -= content["value_usd"]
             else:
                 order.tokens = position.tokens
+                if position.exit_reason is None:
+                    _exits(trade, _moment(content["occurred_at"]), TerminationReason.STOP_LOSS)
     else:
         trade.cash -= costs
-        if not entry:
+        if not entry and (order is None or order.trigger_price is None):
             position.retry_at = _moment(content["occurred_at"])
             sold = order is not None and order.fills
             position.failed_sales = 0 if sold else position.failed_sales + 1

@@ -25,6 +25,8 @@ from trade_pipeline.core.strategy.config import StrategyConfig
 from trade_pipeline.core.strategy.protections import Protections
 from trade_pipeline.core.strategy.sizing import Account
 
+# So many stops of a position may be lost until the venue is asked for no more.
+_STOPS = 3
 _REASONS = {"stop": TerminationReason.STOP_LOSS, "target": TerminationReason.PROFIT_TARGET}
 
 
@@ -106,6 +108,7 @@ class Trading:
             self._work(position, position.exit_order, state, at)
         if token in self.book.positions and position.bought and position.exit_reason is None:
             self._watch(position, state, at)
+            self._rest_stop(position, at)
 
     def on_timer(self, token: int, at: int) -> None:
         """An order is due, a sale may be tried again, or a position has been held for too long."""
@@ -188,7 +191,7 @@ class Trading:
             if position.exit_reason is None:
                 position.exit_reason = TerminationReason.SESSION_END
             if position.exit_order is None:
-                position.exit_order = self._exit_order(position, state, at)
+                position.exit_order = self._exit_order(position, state.price_usd, at)
             order = position.exit_order
             result = self._venue.liquidate(order, state, at, self._feed.rules(position.token))
             if isinstance(result, Fill):
@@ -236,13 +239,26 @@ class Trading:
         trigger_price: float | None = None,
     ) -> None:
         position.exit_reason = reason
-        if position.entry_order is None or self._cancel_entry(position, at, f"exit: {reason}"):
+        if position.exit_order is not None:
+            # Its stop holds the tokens: what that has become by now comes first.
+            assert self._desk is not None
+            self._desk.withdrawn(position.exit_order)
+        elif position.entry_order is None or self._cancel_entry(position, at, f"exit: {reason}"):
             self._send_exit(position, state, at, trigger_price)
+
+    def _rest_stop(self, position: Position, at: int) -> None:
+        """Let the venue hold a position's stop, so that it is there while nobody watches."""
+        busy = position.entry_order is not None or position.exit_order is not None
+        if self._desk is None or not self._desk.rests_stops or busy or position.exit_reason:
+            return
+        if position.bought and position.stops_lost < _STOPS:
+            stop = position.entry_price * (1.0 - self._exits.stop_loss)
+            position.exit_order = self._exit_order(position, stop, at, stop)
 
     def _send_exit(
         self, position: Position, state: TokenState, at: int, trigger_price: float | None = None
     ) -> None:
-        order = self._exit_order(position, state, at, trigger_price)
+        order = self._exit_order(position, trigger_price or state.price_usd, at, trigger_price)
         position.exit_order = order
         if order.due_at is not None:
             self._wake(order.due_at, position.token)
@@ -251,23 +267,24 @@ class Trading:
             self._work(position, order, state, at)
 
     def _exit_order(
-        self, position: Position, state: TokenState, at: int, trigger_price: float | None = None
+        self, position: Position, price: float, at: int, trigger_price: float | None = None
     ) -> Order:
+        rests = self._desk is not None and trigger_price is not None
         order = Order(
             uuid=position.uuid,
-            order_id=client_order_id(position.uuid, "exit", position.attempts),
+            order_id=client_order_id(position.uuid, "stop" if rests else "exit", position.attempts),
             token=position.token,
             leg="exit",
             submitted_at=at,
-            decision_price=trigger_price or state.price_usd,
+            decision_price=price,
             tokens=position.tokens,
             trigger_price=trigger_price,
             due_at=self._venue.due_at(at),
         )
         position.attempts += 1
         if self._desk is not None:
-            assert position.exit_reason is not None
-            self._desk.placed(order, position.exit_reason.value)
+            reason = position.exit_reason
+            self._desk.placed(order, None if reason is None else reason.value)
         self._submitted(order, position.tokens, None)
         return order
 
@@ -284,8 +301,12 @@ class Trading:
             if position.exit_reason and position.bought and position.entry_order is None:
                 # It was being taken back, and what it had bought by then is sold.
                 self._send_exit(position, state, at)
+            self._rest_stop(position, at)
         elif isinstance(result, Fill):
+            position.exit_reason = position.exit_reason or TerminationReason.STOP_LOSS
             self._exit_filled(position, order, result)
+        elif self._rests(order):
+            self._stop_gone(position, order, result, state, at)
         else:
             self._exit_refused(position, order, result)
             if position.failed_sales >= self._exits.sell_attempts:
@@ -332,6 +353,25 @@ class Trading:
             self._close(position, fill.at, written_off=False)
         else:
             order.tokens = position.tokens
+
+    def _stop_gone(
+        self, position: Position, order: Order, refusal: Refusal, state: TokenState, at: int
+    ) -> None:
+        """The venue holds a stop no more: it was taken back, refused, or taken away."""
+        self.book.book_refusal(position, "exit", refusal)
+        self._refused(order, refusal, OrderEvent.CANCELLED)
+        position.exit_order = None
+        if refusal.stop_reached and position.exit_reason is None:
+            position.exit_reason = TerminationReason.STOP_LOSS
+        if position.exit_reason is not None:
+            self._send_exit(position, state, at)
+        else:
+            # The session watches it by itself, whether another one rests or not.
+            position.stops_lost += 1
+
+    def _rests(self, order: Order) -> bool:
+        """Whether an order is a stop at a venue that is not simulated."""
+        return self._desk is not None and order.trigger_price is not None
 
     def _exit_refused(self, position: Position, order: Order, refusal: Refusal) -> None:
         self.book.book_refusal(position, "exit", refusal)
@@ -384,6 +424,7 @@ class Trading:
         buying = order.leg == "entry"
         # An emptied pool had no price when its exit was decided.
         worse = fill.price / order.decision_price - 1.0 if order.decision_price > 0 else None
+        latency_ms = max(0, fill.at - order.submitted_at) / 1_000
         self._journal.append(
             ExecutionRecord(
                 uuid=order.uuid,
@@ -392,7 +433,7 @@ class Trading:
                 exit_price=None if buying else fill.price,
                 size=fill.tokens,
                 slippage=worse if buying or worse is None else -worse,
-                latency_metrics={"latency_ms": max(0, fill.at - order.submitted_at) / 1_000},
+                latency_metrics={} if self._rests(order) else {"latency_ms": latency_ms},
                 leg=order.leg,
                 event=OrderEvent.FILLED if fill.complete else OrderEvent.PARTLY_FILLED,
                 sequence=order.fills,

@@ -103,6 +103,22 @@ def test_a_stop_rests_at_the_venue_and_sells_when_the_market_reaches_it(tmp_path
     run(tmp_path, test)
 
 
+@pytest.mark.parametrize("kept_apart", ["fetchOrder", "fetchOpenOrders"])
+def test_a_venue_whose_stops_are_not_found_among_its_orders_gets_none(
+    tmp_path: Path, kept_apart: str
+) -> None:
+    async def test(exchange: Served) -> None:
+        await exchange.venue.submit(order())
+        # As ccxt describes OKX, Bybit, KuCoin and Gate.
+        exchange.venue._client.features["spot"][kept_apart]["trigger"] = True
+        assert not (await exchange.venue.instrument_rules(SYMBOL)).holds_stops
+        with pytest.raises(VenueRefused, match="holds no stops"):
+            await exchange.venue.submit(order("sell", "40000", stop_price=Decimal("0.0008")))
+        assert len(exchange.orders()) == 1
+
+    run(tmp_path, test)
+
+
 def test_what_the_venue_cannot_accept_is_a_typed_error_and_no_order(tmp_path: Path) -> None:
     async def test(exchange: Served) -> None:
         with pytest.raises(BelowMinimum, match="the least is 5"):

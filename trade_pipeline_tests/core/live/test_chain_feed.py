@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from trade_pipeline.core.clock import MarketClock
 from trade_pipeline.core.errors import BadConfig
+from trade_pipeline.core.live import chain_feed
 from trade_pipeline.core.live.chain_feed import ChainFeed
 from trade_pipeline.core.live.facts import FactLog
 from trade_pipeline.core.live.markets import ChainMarketConfig
@@ -46,6 +47,12 @@ Route = Callable[[Request], Reply]
 
 def at(block: int) -> int:
     return (START_TIME + block * SECONDS) * 1_000_000
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow machine tells no batch too early."""
+    monkeypatch.setattr(chain_feed, "_GATHERED", 30.0)
 
 
 class Live:

@@ -71,7 +71,9 @@ def trade(
         threading.Timer(jump[0], _jump, [jump[1]]).start()
     with Database.at(url) as database:
         store = Store(database, ArtifactStore(str(artifacts)))
-        config = LiveConfig.parse(CONFIG | {"account": account})
+        # In half of the runs stops rest at the exchange.
+        given = {"account": account, "stops_at_venue": seed % 2 == 1}
+        config = LiveConfig.parse(CONFIG | given)
         done = asyncio.run(_trade(store, config, exchange, seed, pace))
     print(done, flush=True)
     sys.exit(0 if done.why == "market" and not done.open_positions else 1)
