@@ -109,10 +109,12 @@ class ChainFeed:
             late = [one for number, one in enumerate(waiting) if newest[one.token] == number]
             if missed := [one for n, one in enumerate(waiting) if newest[one.token] != n]:
                 yield LiveBatch(resume, events_batch(missed, None, reached), warm_up=True)
-            upto = max(self._clock.micros(), resume)
-            for one in self._pools.present(upto):
+            now = max(self._clock.micros(), resume)
+            for one in self._pools.present(now):
                 self._ask_about(one)
-            yield LiveBatch(upto, self._arrived(late, upto), behind=self._behind(blocks, upto))
+            # Whoever goes on after a batch must not be told its events again.
+            upto = now + 1
+            yield LiveBatch(upto, self._arrived(late, now), behind=self._behind(blocks, now))
             while True:
                 if self._inquiry is not None:
                     self._inquiry.require_working()
@@ -125,7 +127,7 @@ class ChainFeed:
                 events, now = blocks.taken(), max(self._clock.micros(), upto)
                 self.reorganisations = blocks.reorganisations
                 if events or now - upto >= _QUIET:
-                    upto = now
+                    upto = now + 1
                     yield LiveBatch(
                         upto, self._arrived(events, now), behind=self._behind(blocks, now)
                     )

@@ -6,6 +6,7 @@ token is scanned.  Decisions, accounts and records are the ones of every other s
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 from uuid import UUID
@@ -74,6 +75,8 @@ class LiveEngine(SessionEngine):
         self._decided_at: dict[UUID, int] = {}
         self._exit_at: dict[UUID, int] = {}
         self._happened_at = 0
+        # Looks of a batch that is not over, which a session after a crash takes again.
+        self._uncounted: list[tuple[int, str | None]] = []
         self.dropped_looks = 0
         self.orders = OrderHistory()
 
@@ -98,7 +101,12 @@ class LiveEngine(SessionEngine):
 
     def state(self) -> dict[str, Any]:
         """What a successor has to know, besides the records."""
-        return {"protections": [one.protections.state() for one in self._arms.all]}
+        return {
+            "protections": [one.protections.state() for one in self._arms.all],
+            "scan": [
+                self._scan_slot * self._interval, self._scan_evaluated, dict(self._scan_failed)
+            ],
+        }  # fmt: skip
 
     def append(self, record: Record) -> None:
         super().append(record)
@@ -141,6 +149,9 @@ class LiveEngine(SessionEngine):
             states = stored.progress.state.get("protections", [])
             for trading, state in zip(self._arms.all, states, strict=False):
                 trading.protections.restore(state)
+            if (scan := stored.progress.state.get("scan")) is not None:
+                self._scan_slot = scan[0] // self._interval
+                self._scan_evaluated, self._scan_failed = scan[1], Counter(scan[2])
         for arm, instrument, reason, at in stored.ends:
             if instrument in tokens:
                 trading = by_arm.get(arm, self._arms.production)
@@ -185,6 +196,10 @@ class LiveEngine(SessionEngine):
         await self._fire(batch.upto)
         self._clock.advance(batch.upto)
         self.counts.events += len(part)
+        # Stored with the progress that leaves this batch behind, and not before.
+        for at, why in self._uncounted:
+            super()._count_look(at, why)
+        self._uncounted.clear()
 
     async def heard(self, token: int, at: int) -> None:
         """The venue told something of a token's orders."""
@@ -250,6 +265,9 @@ class LiveEngine(SessionEngine):
         slot = at // self._interval
         if (self._market.instruments[token].name, slot) not in self._decided:
             super()._decide(evaluations, row)
+
+    def _count_look(self, at: int, failed: str | None) -> None:
+        self._uncounted.append((at, failed))
 
     def _uuid(self, token: int, instrument: str, at: int) -> UUID:
         slot = at // self._interval

@@ -111,7 +111,8 @@ class ExchangeFeed:
                 if early:
                     yield LiveBatch(upto, self._batch(early, None), warm_up=True)
                 if began and (new or not told or now - upto >= _QUIET):
-                    upto, told = now, True
+                    # Whoever goes on after a batch must not be told its bars again.
+                    upto, told = now + 1, True
                     yield LiveBatch(upto, self._batch(new, now), behind=asking.behind(now))
 
     def _list(self, symbol: SymbolConfig) -> None:

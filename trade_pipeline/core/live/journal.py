@@ -78,6 +78,23 @@ class LiveJournal:
         self._pending = []
         return [one for one in records if isinstance(one, OrderIntent)]
 
+    def finish(self, at: int, reached: int, state: Mapping[str, Any]) -> None:
+        """`commit` at a session's end: the progress moves also where nothing was appended.
+
+        Raises:
+            LeaseLost: somebody else holds the lease; nothing was written.
+        """
+        if self._pending:
+            self.commit(at, reached, state)
+            return
+        try:
+            self._connection.execute(
+                "SELECT trade.move_progress(%s, %s, %s, %s)",
+                (self._account, self._epoch, reached, orjson.dumps(state).decode()),
+            )
+        except psycopg.errors.ObjectNotInPrerequisiteState as refused:
+            raise LeaseLost(str(refused).partition("\n")[0]) from None
+
     def _ensure_partitions(self, at: datetime) -> None:
         if self._partitions_until is None or at >= self._partitions_until:
             until = at + _AHEAD

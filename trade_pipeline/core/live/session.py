@@ -370,7 +370,7 @@ class LiveSession:
         cash = engine.cash_usd + to_usd(sum(stored.cash.values()))
         if self._started:
             engine.end()
-            self._journal.commit(self._reached, self._reached, engine.state())
+            self._journal.finish(self._reached, self._reached, engine.state())
             open_positions, cash = sum(1 for _ in engine.positions()), engine.cash_usd
         return LiveRun(
             self._lease.account, self._lease.epoch, self._session.session_id, why,

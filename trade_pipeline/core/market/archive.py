@@ -27,7 +27,7 @@ from trade_pipeline.core.store.database import Database
 
 COLUMNS = ("instrument", "event_time", "known_at", "number", *AMOUNTS)
 _ROWS = 50_000
-# What a session may read again, and positions that are open longer than most.
+# What a session may read again besides what its open positions need.
 _KEPT = 2 * LOOKBACK
 
 Progress = Callable[[int, int], None]
@@ -162,11 +162,23 @@ def _next(month: datetime) -> datetime:
 def _needed(connection: psycopg.Connection, accounts: list[str], end: datetime) -> str | None:
     """Why a month that ends then must stay, or None."""
     rows = connection.execute(
-        "SELECT account, min(coalesce(reached, upper(covered))) FROM trade.market_recordings "
-        "LEFT JOIN trade.live_progress USING (account) WHERE account = ANY(%s) GROUP BY 1",
+        "SELECT account, min(coalesce(reached, upper(covered))), (SELECT min(decided_at) "
+        "FROM trade.live_decisions d JOIN trade.candidates USING (uuid) "
+        "WHERE d.account = m.account AND decision = 'enter' AND EXISTS ("
+        "SELECT FROM trade.executions e WHERE e.uuid = d.uuid "
+        "AND event IN ('filled', 'partly_filled')) AND NOT EXISTS ("
+        "SELECT FROM trade.outcomes o WHERE o.uuid = d.uuid AND kind = 'realised')) "
+        "FROM trade.market_recordings m LEFT JOIN trade.live_progress USING (account) "
+        "WHERE account = ANY(%s) GROUP BY 1",
         (accounts,),
     ).fetchall()
-    for account, reached in rows:
+    for account, reached, opened in rows:
+        # A session reads what happened since its oldest open position was decided on.
+        if opened is not None and opened < end:
+            return (
+                f"the next session of account {account} reads it: a position is open since "
+                f"{opened.isoformat()}"
+            )
         if micros(end) > reached - _KEPT:
             return (
                 f"the next session of account {account} reads it: it goes on at "

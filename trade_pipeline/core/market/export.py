@@ -149,8 +149,7 @@ def _decided(
     row = connection.execute(
         "SELECT started_at, reached FROM trade.live_progress WHERE account = %s", (account,)
     ).fetchone()
-    # What was known at the last moment was decided on, too.
-    return (covered[0][0], covered[-1][1]) if row is None else (row[0], row[1] + 1)
+    return (covered[0][0], covered[-1][1]) if row is None else (row[0], row[1])
 
 
 def _events(

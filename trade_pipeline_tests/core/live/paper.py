@@ -10,12 +10,14 @@ import asyncio
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import orjson
+import psycopg
 
 from trade_pipeline.core.clock import MarketClock
 from trade_pipeline.core.ids import moment_of
@@ -25,7 +27,7 @@ from trade_pipeline.core.live.paper_venue import PaperVenue
 from trade_pipeline.core.live.ports import OrderState
 from trade_pipeline.core.live.records import OrderIntent
 from trade_pipeline.core.live.run import replay_feed, run_live
-from trade_pipeline.core.live.session import LiveRun, LiveSession
+from trade_pipeline.core.live.session import LiveRun, LiveSession, live_session_id
 from trade_pipeline.core.market.event import DAY
 from trade_pipeline.core.store.artifacts import ArtifactStore
 from trade_pipeline.core.store.database import Database
@@ -81,7 +83,7 @@ def run_with(
 def trades_of(store: Store, account: str) -> Trades:
     """What came of an account's decisions, whichever sessions made and finished them."""
     with store.database.connect("trade_reader") as connection:
-        return {
+        return {"scans": _scans(connection, account)} | {
             table: _content(
                 connection.execute(
                     f"SELECT content FROM trade.{table} WHERE uuid IN "
@@ -91,6 +93,24 @@ def trades_of(store: Store, account: str) -> Trades:
             )
             for table in ("candidates", "research_docs", "feature_rows", "executions", "outcomes")
         }
+
+
+def _scans(connection: psycopg.Connection, account: str) -> list[dict[str, Any]]:
+    """How many tokens were looked at in each slot, and what they failed, over all sessions."""
+    row = connection.execute(
+        "SELECT epoch FROM trade.leases WHERE account = %s", (account,)
+    ).fetchone()
+    assert row is not None
+    rows = connection.execute(
+        "SELECT content FROM trade.scans WHERE session_id = ANY(%s)",
+        ([live_session_id(account, epoch) for epoch in range(row[0] + 1)],),
+    ).fetchall()
+    found: dict[str, Counter[str]] = {}
+    for (content,) in rows:
+        scan = orjson.loads(content)
+        counts = found.setdefault(scan["slot"], Counter())
+        counts.update(scan["failed"], evaluated=scan["evaluated"], passed=scan["passed"])
+    return [{"slot": slot, **counts} for slot, counts in sorted(found.items())]
 
 
 def _content(rows: Sequence[tuple[str]]) -> list[dict[str, Any]]:

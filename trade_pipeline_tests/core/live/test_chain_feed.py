@@ -176,7 +176,7 @@ def test_what_arrives_is_what_a_tape_holds_but_known_when_it_arrived(
     new = [one for one in batches if not one.warm_up]
     assert len(new) > 10
     for one in new:
-        assert (one.events.known_at == one.upto).all()
+        assert (one.events.known_at == one.upto - 1).all()
         assert one.behind == 0
     assert (np.diff(found.known_at) >= 0).all()
     assert (found.known_at >= found.event_time).all()

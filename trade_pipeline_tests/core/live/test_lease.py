@@ -111,8 +111,9 @@ def test_the_database_refuses_everything_of_a_session_that_was_taken_over(
             # The successor has ended the database session that held the lock.
             first.renew()
             assert first.lost is not None
-            with pytest.raises(LeaseLost, match="epoch 1 does not hold the lease"):
-                journal.commit(NOW, 0, {})
+            for write in (journal.commit, LiveJournal(connection, "o", "old", first.epoch).finish):
+                with pytest.raises(LeaseLost, match="epoch 1 does not hold the lease"):
+                    write(NOW, 0, {})
             for table in ("sessions", "candidates", "order_intents", "live_decisions"):
                 row = connection.execute(
                     f"SELECT count(*) FROM trade.{table} WHERE chain_id = 'old'".encode()
@@ -122,6 +123,12 @@ def test_the_database_refuses_everything_of_a_session_that_was_taken_over(
             for record in intent_records("old", second.epoch):
                 own.append(record)
             assert [one.epoch for one in own.commit(NOW, 0, {})] == [2]
+            # At its end nothing waits to be written, and it has read on.
+            own.finish(NOW, 7, {})
+            reached = connection.execute(
+                "SELECT reached FROM trade.live_progress WHERE account = 'old'"
+            ).fetchone()
+            assert reached == (7,)
 
 
 def test_each_check_of_the_epoch_stands_alone(database: Database) -> None:

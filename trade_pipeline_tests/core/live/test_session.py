@@ -74,6 +74,16 @@ def test_a_paper_session_decides_and_fills_as_a_backtest_of_the_same_market(stor
     assert shown["paper"] == shown["backtest"]
 
 
+def test_a_session_without_anything_to_record_reads_on_for_its_successor_all_the_same(
+    store: Store,
+) -> None:
+    for seconds in (21_600, 21_610):
+        paper.run(store, ACCOUNT, days=seconds / 86_400)
+        assert ask(store, "SELECT reached FROM trade.live_progress") == [
+            (START + seconds * 1_000_000,)
+        ]
+
+
 class HaltedVenue(PaperVenue):
     """Somebody reaches for the switch when the third order arrives."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from unittest import mock
 
@@ -10,7 +10,10 @@ import psycopg
 import pytest
 
 from trade_pipeline.core.errors import BadConfig, BadMarketData
+from trade_pipeline.core.ids import micros, trade_uuid
+from trade_pipeline.core.live.journal import LiveJournal
 from trade_pipeline.core.live.lease import Lease
+from trade_pipeline.core.live.records import LiveDecision
 from trade_pipeline.core.live.series_writer import SeriesWriter
 from trade_pipeline.core.market import archive
 from trade_pipeline.core.market.archive import archive_series
@@ -20,6 +23,7 @@ from trade_pipeline.core.market.recorded import RecordedMarket
 from trade_pipeline.core.store.artifacts import ArtifactStore
 from trade_pipeline.core.store.database import Database
 from trade_pipeline.core.store.store import Store
+from trade_pipeline_tests.core import samples
 from trade_pipeline_tests.core.live.test_recording import minute
 from trade_pipeline_tests.core.session import stored
 
@@ -115,4 +119,35 @@ def test_what_the_next_session_of_an_account_reads_stays(store: Store) -> None:
     done = archive_series(store.database, store.artifacts, MARCH.replace(month=4))
     assert [one.kept is None for one in done] == [True, True, False]
     assert "the next session of account paper reads it" in str(done[-1].kept)
+    assert stored_rows(store) == 10
+
+
+def test_a_month_stays_as_long_as_a_position_is_open_that_was_decided_on_before_its_end(
+    store: Store,
+) -> None:
+    with (
+        store.database.connect(autocommit=True) as connection,
+        Lease(store.database, "paper", holder="test", mode="paper") as lease,
+    ):
+        journal = LiveJournal(connection, "s", "paper", lease.epoch)
+        at = datetime(2022, 1, 20, tzinfo=UTC)
+        uuid = trade_uuid("live:paper", "PEPE/USDT", 0, micros(at))
+        held = samples.candidate(uuid=uuid, decided_at=at)
+        connection.execute("SELECT trade.ensure_partitions('2022-01-01Z', '2022-06-01Z')")
+        bought = samples.fill(held.uuid, occurred_at=at)
+        made = [samples.session(mode="paper"), held, samples.research(held.uuid), bought]
+        decision = LiveDecision("paper", lease.epoch, held.instrument, 0, held.uuid)
+        for record in (*made, decision):
+            journal.append(record)
+        journal.commit(stored.START, stored.START + 90 * DAY, {})
+        done = archive_series(store.database, store.artifacts, MARCH)
+        assert [one.kept is None for one in done] == [False, False]
+        assert "a position is open since 2022-01-20" in str(done[0].kept)
+        assert stored_rows(store) == 40
+        sold = samples.sale(held.uuid, occurred_at=at + timedelta(days=60))
+        closed = samples.outcome(held.uuid, closed_at=sold.occurred_at)
+        for record in (sold, closed):
+            journal.append(record)
+        journal.commit(stored.START, stored.START + 90 * DAY, {})
+    archive_series(store.database, store.artifacts, MARCH)
     assert stored_rows(store) == 10
