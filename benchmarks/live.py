@@ -205,9 +205,7 @@ def events(tokens: int, candidates: int, at: int, traded: Ints | None = None) ->
         np.arange(tokens, dtype=np.int32), moments, moments, price, nan, nan, nan, 20_000 * ones,
         10 * ones, 100_000 * ones, 0 * ones, cap, 25 * ones, 50_000 / price, 2_000 * ones,
     )  # fmt: skip
-    if traded is None:
-        return batch
-    return MarketBatch(*(getattr(batch, one)[traded] for one in MarketBatch.__dataclass_fields__))
+    return batch if traded is None else batch.take(traded)
 
 
 if __name__ == "__main__":

@@ -23,12 +23,12 @@ from trade_pipeline.core.ids import moment_of
 from trade_pipeline.core.live.fact_notes import Told
 from trade_pipeline.core.market.event import MarketBatch
 from trade_pipeline.core.market.feed import KnownMarket
+from trade_pipeline.core.market.moments import joined
 from trade_pipeline.core.market.series import (
     COLUMNS,
     COPY_END,
     COPY_HEADER,
     copy_data,
-    joined_all,
 )
 from trade_pipeline.core.store.closing import Closing
 from trade_pipeline.core.store.database import Database
@@ -232,7 +232,7 @@ class SeriesWriter(Closing):
         connection.execute(_NO_PARTITIONS_NOW)
         connection.execute("SELECT trade.require_lease(%s, %s)", (self._account, self._epoch))
         batches = [one.events for one in parts if one.events is not None and len(one.events)]
-        events = joined_all(batches) if batches else None
+        events = joined(*batches) if batches else None
         facts = [fact for one in parts for fact in one.facts]
         tokens = {fact.token for fact in facts}
         if events is not None:

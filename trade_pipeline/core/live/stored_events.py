@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
@@ -17,7 +18,8 @@ import psycopg
 
 from trade_pipeline.core.ids import micros, moment_of
 from trade_pipeline.core.market.event import Instrument, Ints, MarketBatch
-from trade_pipeline.core.market.series import AMOUNTS, joined_all
+from trade_pipeline.core.market.moments import joined
+from trade_pipeline.core.market.series import AMOUNTS
 
 Mask = npt.NDArray[np.bool_]
 
@@ -72,7 +74,7 @@ class StoredEvents:
         found = [tokens.get(name, -1) for name in self._names[: self._past]]
         token = np.array(found, np.int32)
         events = self._events.rows(0, self._past)
-        return taken(_with(events, token=token), token >= 0)
+        return taken(replace(events, token=token), token >= 0)
 
     def told(
         self, events: MarketBatch, instruments: Sequence[Instrument], *, warm_up: bool
@@ -95,32 +97,20 @@ class StoredEvents:
         if warm_up:
             for start, end in self._covered:
                 known[new & (known >= start) & (known < end)] = end
-        return taken(_with(events, known_at=np.maximum.accumulate(known)), kept), new[kept]
+        return taken(replace(events, known_at=np.maximum.accumulate(known)), kept), new[kept]
 
 
 def merged(parts: Sequence[tuple[MarketBatch, Mask]]) -> tuple[MarketBatch, Mask]:
     """Events in the order in which they were known, each with its mark."""
-    events, marks = joined_all([one for one, _ in parts]), np.concatenate([one for _, one in parts])
+    events, marks = joined(*(one for one, _ in parts)), np.concatenate([one for _, one in parts])
     order = np.argsort(events.known_at, kind="stable")
-    return _rows(events, order), marks[order]
+    return events.take(order), marks[order]
 
 
 def taken(events: MarketBatch, mask: Mask) -> MarketBatch:
     """Some of the events."""
-    return events if mask.all() else _rows(events, np.flatnonzero(mask))
-
-
-def _rows(events: MarketBatch, rows: npt.NDArray[np.intp]) -> MarketBatch:
-    return _with(events, **{name: getattr(events, name)[rows] for name in _FIELDS})
-
-
-def _with(events: MarketBatch, **columns: npt.NDArray[np.generic]) -> MarketBatch:
-    given = {name: getattr(events, name) for name in _FIELDS} | columns
-    return MarketBatch(**given)
+    return events if mask.all() else events.take(np.flatnonzero(mask))
 
 
 def _micros(times: Sequence[datetime]) -> Ints:
     return np.array([micros(one) for one in times], np.int64)
-
-
-_FIELDS = tuple(MarketBatch.__dataclass_fields__)

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from trade_pipeline.core.errors import BadConfig, BadMarketData
 from trade_pipeline.core.ids import micros, moment_of
+from trade_pipeline.core.market import parquet
 from trade_pipeline.core.market.recorded import EVENT_SCHEMA
 from trade_pipeline.core.market.series import AMOUNTS
 from trade_pipeline.core.market.windows import LOOKBACK
@@ -241,23 +242,11 @@ def _file(
             given,
         )
         while rows := cursor.fetchmany(_ROWS):
-            file.write_table(event_table([row[:-1] for row in rows]))
+            file.write_table(parquet.table([row[:-1] for row in rows], EVENT_SCHEMA))
             done += len(rows)
             if progress is not None:
                 progress(done, rows[0][-1])
     return target.getvalue(), done
-
-
-def event_table(rows: list[tuple[object, ...]]) -> pa.Table:
-    """Rows of `COLUMNS` as a tape's events."""
-    columns = list(zip(*rows, strict=True)) or [()] * len(EVENT_SCHEMA)
-    arrays = [
-        pa.array(column, pa.string()).dictionary_encode()
-        if pa.types.is_dictionary(f.type)
-        else pa.array(column, f.type)
-        for column, f in zip(columns, EVENT_SCHEMA, strict=True)
-    ]
-    return pa.Table.from_arrays(arrays, schema=EVENT_SCHEMA)
 
 
 def _read(artifacts: ArtifactStore, address: str, name: str) -> pa.Table:

@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 
 from trade_pipeline.core.errors import BadConfig
 from trade_pipeline.core.ids import moment_of
-from trade_pipeline.core.market import recorded
-from trade_pipeline.core.market.archive import COLUMNS, archived_events, event_table
+from trade_pipeline.core.market import parquet, recorded
+from trade_pipeline.core.market.archive import COLUMNS, archived_events
 from trade_pipeline.core.market.parquet import NUMBER, TEXT, TIME, required
 from trade_pipeline.core.market.windows import LOOKBACK
 from trade_pipeline.core.store.artifacts import ArtifactStore
@@ -177,9 +177,9 @@ def _events(
         cursor.execute(query.encode(), given)
         while rows := cursor.fetchmany(_ROWS):
             if archived:
-                archived.append(event_table(rows))
+                archived.append(parquet.table(rows, schema))
             else:
-                writer.write_table(event_table(rows))
+                writer.write_table(parquet.table(rows, schema))
             done += len(rows)
             if progress is not None:
                 progress(done, count[0])
@@ -207,7 +207,7 @@ def _instruments(connection: psycopg.Connection, account: str, market: str, fold
         "WHERE account = %s AND market = %s ORDER BY place, name",
         (account, market),
     ).fetchall()
-    pq.write_table(_table(rows, recorded.INSTRUMENT_SCHEMA), folder / recorded.INSTRUMENTS)
+    pq.write_table(parquet.table(rows, recorded.INSTRUMENT_SCHEMA), folder / recorded.INSTRUMENTS)
     return len(rows)
 
 
@@ -233,16 +233,5 @@ def _answers(
     for instrument, known_at, given_names, told in rows:
         by_name = dict(zip(given_names, told, strict=True))
         wide.append((instrument, known_at, *(by_name.get(name) for name in names)))
-    pq.write_table(_table(wide, schema), folder / f"{question}.parquet", compression="zstd")
+    pq.write_table(parquet.table(wide, schema), folder / f"{question}.parquet", compression="zstd")
     return len(rows)
-
-
-def _table(rows: Sequence[Sequence[Any]], schema: pa.Schema) -> pa.Table:
-    columns = zip(*rows, strict=True) if rows else [()] * len(schema)
-    arrays = [
-        pa.array(column, pa.string()).dictionary_encode()
-        if f.type == TEXT
-        else pa.array(column, f.type)
-        for column, f in zip(columns, schema, strict=True)
-    ]
-    return pa.Table.from_arrays(arrays, schema=schema)

@@ -28,8 +28,10 @@ def whole_moments(batches: Iterable[MarketBatch], rows: int) -> Iterator[MarketB
         yield carry
 
 
-def joined(first: MarketBatch, second: MarketBatch) -> MarketBatch:
-    """Two batches as one."""
+def joined(*batches: MarketBatch) -> MarketBatch:
+    """Some batches, at least one, as one."""
+    if len(batches) == 1:
+        return batches[0]
     return MarketBatch(
-        *(np.concatenate([getattr(first, f.name), getattr(second, f.name)]) for f in fields(first))
+        *(np.concatenate([getattr(one, f.name) for one in batches]) for f in fields(MarketBatch))
     )

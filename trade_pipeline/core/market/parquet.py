@@ -35,6 +35,18 @@ def required(name: str, kind: pa.DataType) -> pa.Field:
     return pa.field(name, kind, nullable=False)
 
 
+def table(rows: Sequence[Sequence[object]], schema: pa.Schema) -> pa.Table:
+    """Rows as a table, a value a column; None is missing."""
+    columns = zip(*rows, strict=True) if rows else [()] * len(schema)
+    arrays = [
+        pa.array(column, pa.string()).dictionary_encode()
+        if f.type == TEXT
+        else pa.array(column, f.type)
+        for column, f in zip(columns, schema, strict=True)
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
 def read(path: Path, schema: pa.Schema) -> pa.Table:
     """The columns of ``schema`` in its types; other columns are not read.
 

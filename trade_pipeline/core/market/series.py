@@ -71,15 +71,6 @@ def places(known_at: Ints) -> npt.NDArray[np.int32]:
     return (row - np.maximum.accumulate(np.where(first, row, 0))).astype(np.int32)
 
 
-def joined_all(batches: Sequence[MarketBatch]) -> MarketBatch:
-    """Some batches, at least one, as one."""
-    if len(batches) == 1:
-        return batches[0]
-    return MarketBatch(
-        *(np.concatenate([getattr(one, f.name) for one in batches]) for f in fields(MarketBatch))
-    )
-
-
 def _text(text: str) -> bytes:
     encoded = text.encode()
     return len(encoded).to_bytes(4) + encoded
