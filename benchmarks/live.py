@@ -14,7 +14,6 @@ import argparse
 import asyncio
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -33,12 +32,11 @@ from trade_pipeline.core.live.run import run_live
 from trade_pipeline.core.market.event import (
     DAY,
     HOUR,
-    Floats,
     Instrument,
     Ints,
     MarketBatch,
-    TradeRules,
 )
+from trade_pipeline.core.market.feed import EventsOnly
 from trade_pipeline.core.records import Record, Session
 from trade_pipeline.core.session.config import TradingConfig
 from trade_pipeline.core.store.store import Store
@@ -137,25 +135,13 @@ def intents(store: Store, days: float) -> tuple[list[float], list[float], list[f
     return taken["entry"], taken["exit"], floors
 
 
-class ManyTokens:
+class ManyTokens(EventsOnly):
     """A market of pools of which nothing but their trades is known."""
 
     kind = "simulated"
 
     def __init__(self, tokens: int) -> None:
         self.instruments = [Instrument(f"token-{number}") for number in range(tokens)]
-
-    def facts_at(self, token: Any, at: Ints) -> dict[str, Floats]:
-        return {}
-
-    def mentions_at(self, token: Any, at: Ints) -> dict[str, Floats]:
-        return {}
-
-    def raw_answers_at(self, token: int, at: int) -> Sequence[str]:
-        return ()
-
-    def rules(self, token: int) -> TradeRules:
-        return TradeRules()
 
 
 class Discarded:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -26,12 +26,11 @@ from trade_pipeline.core.live.ports import LiveBatch
 from trade_pipeline.core.live.session import LiveSession
 from trade_pipeline.core.market.event import (
     HOUR,
-    Floats,
     Instrument,
     Ints,
     MarketBatch,
-    TradeRules,
 )
+from trade_pipeline.core.market.feed import EventsOnly
 from trade_pipeline.core.store.store import Store
 
 SECOND = 1_000_000
@@ -41,7 +40,7 @@ TOKENS = 2_000
 _STRETCH = 10 * SECOND
 
 
-class DenseMarket:
+class DenseMarket(EventsOnly):
     """Tokens whose prices walk: an event of each an hour before ``start``, then many a second."""
 
     kind = "simulated"
@@ -77,18 +76,6 @@ class DenseMarket:
             token.astype(np.int32), at, at, price, nan, nan, nan, 200 * ones, ones, 100_000 * ones,
             0 * ones, 1e6 * ones, 25 * ones, 50_000 / price, 200 * ones,
         )  # fmt: skip
-
-    def facts_at(self, token: Any, at: Ints) -> dict[str, Floats]:
-        return {}
-
-    def mentions_at(self, token: Any, at: Ints) -> dict[str, Floats]:
-        return {}
-
-    def raw_answers_at(self, token: int, at: int) -> Sequence[str]:
-        return ()
-
-    def rules(self, token: int) -> TradeRules:
-        return TradeRules()
 
 
 class TimedFeed(ReplayFeed):

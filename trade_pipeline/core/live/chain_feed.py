@@ -24,7 +24,8 @@ from trade_pipeline.core.live.inquiry import Asked, Inquiry
 from trade_pipeline.core.live.markets import ChainMarketConfig
 from trade_pipeline.core.live.pools import SECOND, PoolEvent, Pools, events_batch
 from trade_pipeline.core.live.ports import LiveBatch
-from trade_pipeline.core.market.event import Floats, Instrument, Ints, MarketBatch, TradeRules
+from trade_pipeline.core.market.event import Floats, Instrument, Ints, MarketBatch
+from trade_pipeline.core.market.feed import EventsOnly
 from trade_pipeline.core.market.providers.errors import ProviderError
 from trade_pipeline.core.market.recorder.contracts import Deployment
 from trade_pipeline.core.market.recorder.node import EthereumNode
@@ -39,7 +40,7 @@ _GATHERED = 1.0
 _ON_THE_WAY = 120 * SECOND
 
 
-class ChainFeed:
+class ChainFeed(EventsOnly):
     """A market of pools that arrives.
 
     Args:
@@ -173,13 +174,5 @@ class ChainFeed:
         """What providers told."""
         return self._facts.facts_at(token, at)
 
-    def mentions_at(self, token: npt.NDArray[np.int32], at: Ints) -> dict[str, Floats]:
-        """Nobody counts messages here."""
-        return {}
-
     def raw_answers_at(self, token: int, at: int) -> Sequence[str]:
         return self._facts.raw_at(token, at)
-
-    def rules(self, token: int) -> TradeRules:
-        """What a contract does to trades is not known before somebody trades."""
-        return TradeRules()

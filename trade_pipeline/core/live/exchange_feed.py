@@ -30,8 +30,8 @@ from trade_pipeline.core.market.event import (
     Instrument,
     Ints,
     MarketBatch,
-    TradeRules,
 )
+from trade_pipeline.core.market.feed import EventsOnly
 from trade_pipeline.core.market.providers.errors import ProviderError
 from trade_pipeline.core.market.providers.exchange import Bar, Exchange
 from trade_pipeline.core.research.columns import REFERENCE
@@ -47,7 +47,7 @@ _LONGEST_RETRY = 300 * _SECOND
 Arrived = tuple[int, Bar]
 
 
-class ExchangeFeed:
+class ExchangeFeed(EventsOnly):
     """A market of hourly bars that arrives.
 
     Args:
@@ -154,16 +154,8 @@ class ExchangeFeed:
         )
         return found
 
-    def mentions_at(self, token: npt.NDArray[np.int32], at: Ints) -> dict[str, Floats]:
-        """Nobody counts messages here."""
-        return {}
-
     def raw_answers_at(self, token: int, at: int) -> Sequence[str]:
         return self._facts.raw_at(token, at)
-
-    def rules(self, token: int) -> TradeRules:
-        """An exchange's pairs have no contract."""
-        return TradeRules()
 
 
 def _apart(arrived: Sequence[Arrived], resume: int) -> tuple[list[Arrived], list[Arrived]]:

@@ -24,10 +24,10 @@ from trade_pipeline.core.market.event import (
     Instrument,
     Ints,
     MarketBatch,
-    TradeRules,
     unknown_column,
 )
 from trade_pipeline.core.market.facts import FactTable
+from trade_pipeline.core.market.feed import EventsOnly
 from trade_pipeline.core.market.mentions import Mentions
 from trade_pipeline.core.market.parquet import NUMBER, TEXT, TIME, required, time_text
 
@@ -49,7 +49,7 @@ _BARS = pa.schema(
 _SOURCE = pa.schema(_KEYS)
 
 
-class HourlyBars:
+class HourlyBars(EventsOnly):
     """A folder whose ``ohlcv_1h`` holds one Parquet file per quarter.
 
     Args:
@@ -133,14 +133,6 @@ class HourlyBars:
     def until(self, moment: int) -> HourlyBars:
         """The recording as it stood at a moment."""
         return HourlyBars(self._folder, self._mentions_folder, moment)
-
-    def raw_answers_at(self, token: int, at: int) -> Sequence[str]:
-        """A recording's facts are its rows."""
-        return ()
-
-    def rules(self, token: int) -> TradeRules:
-        """An exchange's pairs have no contract."""
-        return TradeRules()
 
     def _bars(self, path: Path) -> MarketBatch:
         table = parquet.rows_until(parquet.read(path, _BARS), "timestamp", self._until)

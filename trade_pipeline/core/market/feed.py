@@ -50,6 +50,26 @@ class KnownMarket(Protocol):
         ...
 
 
+class EventsOnly:
+    """A market of whose instruments nothing is known besides their events.
+
+    What another one knows it overrides: recordings and simulations ask nobody, so that there are no
+    answers behind their facts, and what a contract does to trades is mostly not known before.
+    """
+
+    def facts_at(self, token: npt.NDArray[np.int32], at: Ints) -> dict[str, Floats]:
+        return {}
+
+    def mentions_at(self, token: npt.NDArray[np.int32], at: Ints) -> dict[str, Floats]:
+        return {}
+
+    def raw_answers_at(self, token: int, at: int) -> Sequence[str]:
+        return ()
+
+    def rules(self, token: int) -> TradeRules:
+        return TradeRules()
+
+
 class MarketFeed(KnownMarket, Protocol):
     """A market that can be read from a start to an end."""
 

@@ -26,6 +26,7 @@ from trade_pipeline.core.errors import BadMarketData
 from trade_pipeline.core.market import parquet
 from trade_pipeline.core.market.event import Floats, Instrument, Ints, MarketBatch, TradeRules
 from trade_pipeline.core.market.facts import FactTable
+from trade_pipeline.core.market.feed import EventsOnly
 from trade_pipeline.core.market.parquet import INTEGER, NUMBER, TEXT, TIME, required, time_text
 from trade_pipeline.core.market.series import AMOUNTS
 
@@ -90,7 +91,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise BadMarketData(f"{path}: {where}: {problem['msg']}") from None
 
 
-class RecordedMarket:
+class RecordedMarket(EventsOnly):
     """A folder that `ingest export` wrote.
 
     Args:
@@ -156,10 +157,6 @@ class RecordedMarket:
     def until(self, moment: int) -> RecordedMarket:
         """The recording as it stood at a moment."""
         return RecordedMarket(self._folder, moment)
-
-    def raw_answers_at(self, token: int, at: int) -> Sequence[str]:
-        """A recording's facts are its rows."""
-        return ()
 
     def rules(self, token: int) -> TradeRules:
         """The last rules that the venue was told; none where it never asked."""

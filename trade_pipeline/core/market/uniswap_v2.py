@@ -30,9 +30,9 @@ from trade_pipeline.core.market.event import (
     Instrument,
     Ints,
     MarketBatch,
-    TradeRules,
     unknown_column,
 )
+from trade_pipeline.core.market.feed import EventsOnly
 from trade_pipeline.core.market.lp_ownership import LpOwnership
 from trade_pipeline.core.market.parquet import INTEGER, NUMBER, TEXT, TIME, required, time_text
 
@@ -79,7 +79,7 @@ class _Tape:
     first_tokens: Floats  # by pool: its first token reserve, NaN without events
 
 
-class UniswapV2Tape:
+class UniswapV2Tape(EventsOnly):
     """A folder with ``tape.parquet``, ``pools.parquet``, ``eth_usd.parquet`` and, optionally,
     ``lp_transfers.parquet`` (without it, who owns a pool's liquidity is unknown).
 
@@ -145,24 +145,12 @@ class UniswapV2Tape:
         ownership = self._lp_ownership
         return {} if ownership is None else ownership.facts_at(token, at)
 
-    def mentions_at(self, token: npt.NDArray[np.int32], at: Ints) -> dict[str, Floats]:
-        """The tape knows no messages."""
-        return {}
-
     def until(self, moment: int) -> UniswapV2Tape:
         """The recording as it stood at a moment; the pools' static facts are those of its file."""
         cut = UniswapV2Tape(self._folder, moment)
         # Their unit is decided once from the whole file.
         cut._supply = self._supply
         return cut
-
-    def raw_answers_at(self, token: int, at: int) -> Sequence[str]:
-        """A recording's facts are its rows."""
-        return ()
-
-    def rules(self, token: int) -> TradeRules:
-        """The tape does not know what a contract does to trades."""
-        return TradeRules()
 
     def _batch(self, rows: slice) -> MarketBatch:
         tape = self._tape

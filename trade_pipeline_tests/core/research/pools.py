@@ -15,16 +15,16 @@ from trade_pipeline.core.market.event import (
     Instrument,
     Ints,
     MarketBatch,
-    TradeRules,
     unknown_column,
 )
+from trade_pipeline.core.market.feed import EventsOnly
 
 # What was known from a moment on: (moment, value), oldest first.
 Steps = Sequence[tuple[int, float]]
 
 
 @dataclass
-class KnownFeed:
+class KnownFeed(EventsOnly):
     """A market whose facts, mentions and events are given; the same facts for every token."""
 
     instruments: Sequence[Instrument] = (Instrument("pool"),)
@@ -49,12 +49,6 @@ class KnownFeed:
 
     def mentions_at(self, token: npt.NDArray[np.int32], at: Ints) -> dict[str, Floats]:
         return {name: np.full(len(at), count) for name, count in self.mentions.items()}
-
-    def raw_answers_at(self, token: int, at: int) -> Sequence[str]:
-        return ()
-
-    def rules(self, token: int) -> TradeRules:
-        return TradeRules()
 
     def until(self, moment: int) -> KnownFeed:
         parts = [b.rows(0, int(b.known_at.searchsorted(moment, "right"))) for b in self.events]

@@ -23,6 +23,7 @@ from trade_pipeline.core.market.event import (
     TradeRules,
     unknown_column,
 )
+from trade_pipeline.core.market.feed import EventsOnly
 from trade_pipeline.core.market.simulator.config import Fate, SimulatorConfig
 from trade_pipeline.core.market.simulator.plan import PoolPlan, block_time, draw_plan
 from trade_pipeline.core.market.simulator.pool import (
@@ -43,7 +44,7 @@ _BIRTHS = 1 << 31
 _QUOTE_PRICE = _BIRTHS + 1
 
 
-class SimulatedMarket:
+class SimulatedMarket(EventsOnly):
     """A market of constant-product pools with seeded, reproducible fates.
 
     The same config, seed and start give the same events, up to the end, in every process; a later
@@ -119,10 +120,6 @@ class SimulatedMarket:
                 found[:, rows] = self._traits_of(int(token[rows[0]])).at(at[rows])
         return dict(zip(COLUMNS, found, strict=True))
 
-    def mentions_at(self, token: npt.NDArray[np.int32], at: Ints) -> dict[str, Floats]:
-        """Nobody counts messages here."""
-        return {}
-
     def _traits_of(self, token: int) -> TokenTraits:
         traits = self._traits.get(token)
         if traits is None:
@@ -133,10 +130,6 @@ class SimulatedMarket:
     def until(self, moment: int) -> SimulatedMarket:
         """The same market, whose events end with a moment; one before the start is the start."""
         return SimulatedMarket(self.config, self.seed, self.start, max(moment, self.start) + 1)
-
-    def raw_answers_at(self, token: int, at: int) -> Sequence[str]:
-        """A simulation asks nobody."""
-        return ()
 
     def rules(self, token: int) -> TradeRules:
         """What the token's contract truly does to trades."""

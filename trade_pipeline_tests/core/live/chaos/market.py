@@ -9,11 +9,11 @@ from contextlib import suppress
 
 import aiohttp
 import numpy as np
-import numpy.typing as npt
 
 from trade_pipeline.core.live.feed import nothing
 from trade_pipeline.core.live.ports import LiveBatch
-from trade_pipeline.core.market.event import HOUR, Floats, Instrument, Ints, MarketBatch, TradeRules
+from trade_pipeline.core.market.event import HOUR, Instrument, MarketBatch
+from trade_pipeline.core.market.feed import EventsOnly
 from trade_pipeline.core.market.windows import LOOKBACK
 
 START = 1_767_571_200_000_000  # 2026-01-05
@@ -25,7 +25,7 @@ _MINUTES = 10 * 60_000_000
 _PATIENCE = 30.0
 
 
-class WildMarket:
+class WildMarket(EventsOnly):
     """Bars of some tokens; ``pace`` seconds pass between two hours.
 
     Args:
@@ -93,18 +93,6 @@ class WildMarket:
             np.minimum(close, before), 500_000 * ones, 0 * ones, nan, nan, 1e6 * close, nan, nan,
             ones,
         )  # fmt: skip
-
-    def facts_at(self, token: npt.NDArray[np.int32], at: Ints) -> dict[str, Floats]:
-        return {}
-
-    def mentions_at(self, token: npt.NDArray[np.int32], at: Ints) -> dict[str, Floats]:
-        return {}
-
-    def raw_answers_at(self, token: int, at: int) -> Sequence[str]:
-        return ()
-
-    def rules(self, token: int) -> TradeRules:
-        return TradeRules()
 
 
 def _at(hour: int) -> int:
