@@ -16,7 +16,7 @@ class Order:
     """A market order of one leg.
 
     Attributes:
-        order_id: the client order id.
+        order_id: the client order id; ``attempt``: its number among those of the trade's leg.
         stake_usd: what an entry still spends.
         tokens: what an exit still sells.
         decision_price: USD, when it was decided; slippage is measured against it.
@@ -36,6 +36,7 @@ class Order:
     tokens: float = 0.0
     trigger_price: float | None = None
     due_at: int | None = None
+    attempt: int = 0
     fills: int = 0
     waited: int = 0
 

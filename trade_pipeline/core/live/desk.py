@@ -7,11 +7,10 @@ of the market's venue; what becomes of an order is only what the real one told.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import count
 
 from trade_pipeline.core.execution.venue import Fill, Order, Refusal, Touch, Venue
 from trade_pipeline.core.execution.venue_errors import OrderUnknown
-from trade_pipeline.core.ids import client_order_id, moment_of
+from trade_pipeline.core.ids import moment_of
 from trade_pipeline.core.live.ports import OrderState
 from trade_pipeline.core.live.records import OrderIntent
 from trade_pipeline.core.market.event import Floats, Instrument, TradeRules
@@ -19,12 +18,6 @@ from trade_pipeline.core.market.history import TokenState
 from trade_pipeline.core.records import Record
 
 Reach = Callable[[str, TokenState, int, TradeRules], OrderState]
-
-
-def attempt_of(order: Order) -> int:
-    """Number of an order among those of its trade and leg, by its id."""
-    leg = order.leg if order.trigger_price is None else "stop"
-    return next(n for n in count() if client_order_id(order.uuid, leg, n) == order.order_id)
 
 
 class Desk:
@@ -70,7 +63,7 @@ class Desk:
                 account=self._account,
                 epoch=self._epoch,
                 leg=order.leg,
-                attempt=attempt_of(order),
+                attempt=order.attempt,
                 instrument=self._instruments[order.token].name,
                 stake_usd=order.stake_usd if entry else None,
                 tokens=None if entry else order.tokens,

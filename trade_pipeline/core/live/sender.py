@@ -16,7 +16,7 @@ from trade_pipeline.core.execution.venue_errors import (
     VenueUnavailable,
 )
 from trade_pipeline.core.ids import moment_of
-from trade_pipeline.core.live.desk import Desk, attempt_of
+from trade_pipeline.core.live.desk import Desk
 from trade_pipeline.core.live.lease import Lease
 from trade_pipeline.core.live.ports import OrderState, OrderVenue
 from trade_pipeline.core.live.records import OrderIntent
@@ -108,7 +108,7 @@ class Sender:
         entry = order.leg == "entry"
         return OrderIntent(
             order.order_id, order.uuid, self._lease.account, self._lease.epoch, order.leg,
-            attempt_of(order), self._instruments[order.token].name,
+            order.attempt, self._instruments[order.token].name,
             order.stake_usd if entry else None,
             None if entry else order.tokens, order.decision_price, moment_of(order.submitted_at),
             stop_price=order.trigger_price,

@@ -204,6 +204,7 @@ def _placed(trade: OpenTrade, content: Mapping[str, Any]) -> None:
         stake_usd=content["stake_usd"] or 0.0,
         tokens=content["tokens"] or 0.0,
         trigger_price=content.get("stop_price"),
+        attempt=content["attempt"],
     )
     if entry:
         position.entry_order = order

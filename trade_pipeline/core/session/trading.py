@@ -280,6 +280,7 @@ class Trading:
             tokens=position.tokens,
             trigger_price=trigger_price,
             due_at=self._venue.due_at(at),
+            attempt=position.attempts,
         )
         position.attempts += 1
         if self._desk is not None:
@@ -305,11 +306,11 @@ class Trading:
         elif isinstance(result, Fill):
             position.exit_reason = position.exit_reason or TerminationReason.STOP_LOSS
             self._exit_filled(position, order, result)
-        elif self._rests(order):
-            self._stop_gone(position, order, result, state, at)
         else:
             self._exit_refused(position, order, result)
-            if position.failed_sales >= self._exits.sell_attempts:
+            if self._rests(order):
+                self._stop_gone(position, result, state, at)
+            elif position.failed_sales >= self._exits.sell_attempts:
                 self._close(position, at, written_off=True)
             else:
                 position.retry_at = at + int(self._exits.retry_minutes * HOUR / 60)
@@ -354,13 +355,8 @@ class Trading:
         else:
             order.tokens = position.tokens
 
-    def _stop_gone(
-        self, position: Position, order: Order, refusal: Refusal, state: TokenState, at: int
-    ) -> None:
+    def _stop_gone(self, position: Position, refusal: Refusal, state: TokenState, at: int) -> None:
         """The venue holds a stop no more: it was taken back, refused, or taken away."""
-        self.book.book_refusal(position, "exit", refusal)
-        self._refused(order, refusal, OrderEvent.CANCELLED)
-        position.exit_order = None
         if refusal.stop_reached and position.exit_reason is None:
             position.exit_reason = TerminationReason.STOP_LOSS
         if position.exit_reason is not None:
@@ -375,10 +371,12 @@ class Trading:
 
     def _exit_refused(self, position: Position, order: Order, refusal: Refusal) -> None:
         self.book.book_refusal(position, "exit", refusal)
-        self._refused(order, refusal, OrderEvent.REJECTED)
+        rests = self._rests(order)
+        self._refused(order, refusal, OrderEvent.CANCELLED if rests else OrderEvent.REJECTED)
         position.exit_order = None
-        # A sale in parts is none that failed.
-        position.failed_sales = 0 if order.fills else position.failed_sales + 1
+        if not rests:
+            # A sale in parts is none that failed.
+            position.failed_sales = 0 if order.fills else position.failed_sales + 1
 
     def _close(self, position: Position, at: int, *, written_off: bool) -> None:
         assert position.exit_reason is not None
