@@ -14,10 +14,11 @@ import threading
 from collections.abc import Callable, Sequence
 from itertools import takewhile
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import psutil
+
+from trade_pipeline.core.store.closing import Closing
 
 log = logging.getLogger("trade_pipeline.owner")
 # Set by `dagster dev` for every process that it starts.
@@ -94,7 +95,7 @@ def end_this_process(ended: threading.Event) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-class OwnerWatch:
+class OwnerWatch(Closing):
     """Ends this process when the command at the top is gone, while the block lasts.
 
     A code server below it that dies ends nothing: the session goes on and its run still says so.
@@ -125,12 +126,7 @@ class OwnerWatch:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self._ended.set()
 
     def _run(self) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-from types import TracebackType
-from typing import Self
-
 import psycopg
 
 from trade_pipeline.core.canary.deployments import Active, deployed
 from trade_pipeline.core.canary.record import Scope
 from trade_pipeline.core.errors import TradePipelineError
+from trade_pipeline.core.store.listening import Listening
 from trade_pipeline.core.store.store import Store
 from trade_pipeline.core.strategy.opinion import DecidingModel, Models
 from trade_pipeline.core.training.register import load_model
@@ -21,7 +18,7 @@ POLL_SECONDS = 0.5
 _RETRY_SECONDS = 1.0
 
 
-class DeploymentWatch:
+class DeploymentWatch(Listening):
     """The models on duty in a scope, while the block lasts.
 
     A thread listens to the history of deployments; `models` is an attribute read.  While the
@@ -36,11 +33,13 @@ class DeploymentWatch:
     """
 
     def __init__(self, store: Store, scope: Scope) -> None:
+        super().__init__(
+            store.database, "trade_deployments", f"watch {scope}",
+            poll_seconds=POLL_SECONDS, retry_seconds=_RETRY_SECONDS,
+        )  # fmt: skip
         self._store = store
         self._scope = scope
         self._known: dict[str, DecidingModel] = {}
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"watch {scope}", daemon=True)
         self.lost: str | None = None
         self._models = Models()
 
@@ -48,34 +47,9 @@ class DeploymentWatch:
         """The models on duty now."""
         return self._models
 
-    def __enter__(self) -> Self:
-        with self._store.database.connect("trade_reader") as connection:
-            self._read(connection)
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._ended.is_set():
-            try:
-                with self._store.database.connect("trade_reader", autocommit=True) as connection:
-                    connection.execute("LISTEN trade_deployments")
-                    while not self._ended.is_set():
-                        self._read(connection)
-                        for _ in connection.notifies(timeout=POLL_SECONDS, stop_after=1):
-                            pass
-            except Exception as error:  # noqa: BLE001
-                # A watch that ends would leave a model on duty that was taken back.
-                self.lost = f"{type(error).__name__}: {error}"
-                self._ended.wait(_RETRY_SECONDS)
+    def _failed(self, error: Exception) -> None:
+        # A model that was taken back may be on duty still.
+        self.lost = f"{type(error).__name__}: {error}"
 
     def _read(self, connection: psycopg.Connection) -> None:
         now, lost = deployed(connection, self._scope), None

@@ -5,19 +5,18 @@ They are stored, so that they hold over restarts, and a session hears of them at
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
 import psycopg
 
 from trade_pipeline.core.errors import BadConfig
 from trade_pipeline.core.live.requests import newest_request
 from trade_pipeline.core.store.database import Database
+from trade_pipeline.core.store.listening import Listening
 
 Action = Literal["halt", "flatten", "resume"]
 # Who halts an account for what does not explain itself.
@@ -81,8 +80,10 @@ def newest_halt(connection: psycopg.Connection, account: str) -> Halt | None:
     return None if row is None else Halt(*row)
 
 
-class HaltWatch:
+class HaltWatch(Listening):
     """What holds for an account, kept fresh while the block lasts.
+
+    While it cannot be read entries stop by themselves.
 
     Args:
         changed: called from another thread when there is a new event.
@@ -95,11 +96,12 @@ class HaltWatch:
     def __init__(
         self, database: Database, account: str, changed: Callable[[], None] | None = None
     ) -> None:
-        self._database = database
+        super().__init__(
+            database, "trade_halts", f"halts {account}",
+            poll_seconds=POLL_SECONDS, retry_seconds=POLL_SECONDS,
+        )  # fmt: skip
         self._account = account
         self._changed = changed
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"halts {account}", daemon=True)
         self._looked = 0.0
         self.halt: Halt | None = None
         self.wanted = True
@@ -111,34 +113,6 @@ class HaltWatch:
         if time.monotonic() - self._looked > UNKNOWN_SECONDS:
             return "halt_unknown"
         return None
-
-    def __enter__(self) -> Self:
-        with self._database.connect("trade_reader") as connection:
-            self._read(connection)
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._ended.is_set():
-            try:
-                with self._database.connect("trade_reader", autocommit=True) as connection:
-                    connection.execute("LISTEN trade_halts")
-                    while not self._ended.is_set():
-                        self._read(connection)
-                        for _ in connection.notifies(timeout=POLL_SECONDS, stop_after=1):
-                            pass
-            except Exception:  # noqa: BLE001
-                # Without a look entries stop by themselves; a watch that ends would never know.
-                self._ended.wait(POLL_SECONDS)
 
     def _read(self, connection: psycopg.Connection) -> None:
         began = time.monotonic()
