@@ -60,13 +60,13 @@ class StoredEvents:
             known,
             *(np.array(one, np.float64) for one in columns[3:]),
         )
-        self._resume = resume
         self._covered = covered
         # Known before the session goes on; later ones are told again, to be decided on.
         decided = int(known.searchsorted(resume))
         keys = list(zip(self._names, happened.tolist(), strict=True))
         self._decided, self._later = Counter(keys[:decided]), Counter(keys[decided:])
         self._past = decided
+        self._newest = int(happened.max(initial=-1))
 
     def past(self, instruments: Sequence[Instrument]) -> MarketBatch:
         """What was known before the session goes on, of the instruments that the market has."""
@@ -86,7 +86,8 @@ class StoredEvents:
         """
         known = events.known_at.copy()
         kept, new = np.ones(len(events), np.bool_), np.ones(len(events), np.bool_)
-        for row in range(len(events)) if self._decided or self._later else ():
+        # What happened later than everything that was recorded is told for the first time.
+        for row in np.flatnonzero(events.event_time <= self._newest).tolist():
             key = (instruments[events.token[row]].name, int(events.event_time[row]))
             if self._decided[key] > 0:
                 self._decided[key] -= 1
