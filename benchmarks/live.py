@@ -168,7 +168,7 @@ async def scan(tokens: int, candidates: int, scans: int = 10) -> list[float]:
     for hour in range(24):
         # Not every token trades in every hour.
         traded = np.flatnonzero(random.random(tokens) < 0.7)
-        engine.warm_up(events(tokens, candidates, START - (24 - hour) * HOUR, traded))
+        engine.pass_over(events(tokens, candidates, START - (24 - hour) * HOUR, traded))
     taken = []
     for number in range(scans):
         at = START + number * HOUR

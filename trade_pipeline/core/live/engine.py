@@ -121,18 +121,11 @@ class LiveEngine(SessionEngine):
         elif isinstance(record, TradeOutcome):
             self.orders.closed(record.uuid)
 
-    def warm_up(self, part: MarketBatch) -> None:
-        """Read events from before this session's part of the market: nothing is decided."""
+    def pass_over(self, part: MarketBatch) -> None:
+        """See `SessionEngine`: events from before this session's part of the market."""
         self._grow()
-        if not len(part):
-            return
-        upto = self._history.extend(part)
-        self._looks(part)
-        # Of equal indices the last one stays.
-        for token, count in dict(zip(part.token.tolist(), upto.tolist(), strict=True)).items():
-            self._upto[token] = count
-        self._quote = float(part.quote_usd[-1])
-        self.counts.events += len(part)
+        if len(part):
+            super().pass_over(part)
 
     def resume(self, stored: StoredAccount) -> None:
         """Go on from what is stored; the market's events until then must have been read.

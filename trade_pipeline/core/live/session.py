@@ -104,6 +104,7 @@ class LiveSession:
         self._findings: list[Finding] = []
         self._reported: set[tuple[str, str | None, str | None]] = set()
         self._reached = 0
+        self._told_before = 0
         self._flattened = 0
         self._started = False
         self._slowest = 0.0
@@ -243,7 +244,9 @@ class LiveSession:
             self._lease.require()
             self._sender.require_working()
             if isinstance(item, LiveBatch) and item.warm_up:
-                self._engine.warm_up(item.events)
+                self._engine.pass_over(item.events)
+                if not self._started and len(item.events):
+                    self._told_before = int(item.events.known_at[-1])
                 self._room.release()
                 continue
             if not self._started and (item is None or isinstance(item, LiveBatch)):
@@ -288,7 +291,12 @@ class LiveSession:
         self._clock.advance(self._reached)
         self._engine.resume(stored)
         self._engine.append(self._session)
-        facts: Facts = {"open_positions": len(stored.open), "reached": self._reached}
+        facts: Facts = {
+            "open_positions": len(stored.open),
+            "reached": self._reached,
+            # Of what happened in between the market told as of history.
+            "began": max(self._reached, self._told_before + 1),
+        }
         self._note(Finding("start", True, facts=facts))
         await self._settle(self._reached)
         seen = await self._reconciler.look(max(self._reached, self._clock.micros()))

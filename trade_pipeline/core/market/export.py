@@ -106,8 +106,9 @@ def export_recording(
                 if count := _answers(connection, given, question, partial):
                     rows[f"{question}.parquet"] = count
             manifest = recorded.Manifest(
-                market=market, account=account, covered=part, decided=[first, last], rows=rows
-            )
+                market=market, account=account, covered=part, decided=[first, last], rows=rows,
+                away=_away(connection, account, first, last),
+            )  # fmt: skip
             (partial / recorded.MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
     holes = [(a[1], b[0]) for a, b in pairwise(part)]
     return Exported(folder, market, rows, first, last, holes)
@@ -150,6 +151,34 @@ def _decided(
         "SELECT started_at, reached FROM trade.live_progress WHERE account = %s", (account,)
     ).fetchone()
     return (covered[0][0], covered[-1][1]) if row is None else (row[0], row[1])
+
+
+def _away(
+    connection: psycopg.Connection, account: str, first: int, last: int
+) -> list[tuple[int, int]]:
+    """When nobody decided although there were events: each session's history after the one before.
+
+    A session that was killed may have decided later than it had noted how far it was.
+    """
+    rows = connection.execute(
+        "WITH begun AS (SELECT epoch, facts.* FROM trade.reconciliations, "
+        "jsonb_to_record(content::jsonb -> 'facts') AS facts(reached bigint, began bigint) "
+        "WHERE account = %(account)s AND kind = 'start' AND facts.began > facts.reached) "
+        "SELECT greatest(reached, (SELECT 1 + extract(epoch FROM max(submitted_at)) * 1000000 "
+        "FROM trade.order_intents o WHERE account = %(account)s AND o.epoch < begun.epoch), "
+        "(SELECT 1 + extract(epoch FROM max(decided_at)) * 1000000 FROM trade.live_decisions d "
+        "JOIN trade.candidates USING (uuid) WHERE account = %(account)s AND d.epoch < begun.epoch "
+        "AND uuid >= trade.uuid7_floor(to_timestamp(reached / 1000000))))::bigint, began "
+        "FROM begun ORDER BY epoch",
+        {"account": account},
+    ).fetchall()
+    away: list[tuple[int, int]] = []
+    for since, until in rows:
+        # Of sessions that died before they had moved on, one range.
+        start, end = max(since, first, away[-1][1] if away else since), min(until, last)
+        if start < end:
+            away.append((start, end))
+    return away
 
 
 def _events(

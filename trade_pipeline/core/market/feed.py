@@ -55,7 +55,10 @@ class EventsOnly:
 
     What another one knows it overrides: recordings and simulations ask nobody, so that there are no
     answers behind their facts, and what a contract does to trades is mostly not known before.
+    Nobody was away from a market that no session recorded.
     """
+
+    away: Sequence[tuple[int, int]] = ()
 
     def facts_at(self, token: npt.NDArray[np.int32], at: Ints) -> dict[str, Floats]:
         return {}
@@ -71,7 +74,14 @@ class EventsOnly:
 
 
 class MarketFeed(KnownMarket, Protocol):
-    """A market that can be read from a start to an end."""
+    """A market that can be read from a start to an end.
+
+    Attributes:
+        away: ranges (microseconds, their end excluded) of whose events the session that recorded
+            them was told only later, as history: nothing is decided in them.
+    """
+
+    away: Sequence[tuple[int, int]]
 
     def content_address(self) -> str:
         """The address of the market's content: the same address, the same events."""

@@ -61,6 +61,7 @@ class Manifest(BaseModel):
     Attributes:
         covered: where every event of the market is in the recording.
         decided: the range in which the account's sessions decided, where they are known.
+        away: ranges in between in which none of them did, see `MarketFeed`.
         rows: of each file.
     """
 
@@ -71,6 +72,7 @@ class Manifest(BaseModel):
     account: str
     covered: list[list[int]]
     decided: list[int] | None
+    away: list[tuple[int, int]] = []
     rows: dict[str, int]
 
 
@@ -108,6 +110,7 @@ class RecordedMarket(EventsOnly):
         self._until = until
         self.manifest = read_manifest(folder)
         self.kind = self.manifest.market
+        self.away = self.manifest.away
         self._paths = [folder / name for name in sorted(self.manifest.rows)]
         for name in (EVENTS, INSTRUMENTS):
             if name not in self.manifest.rows:
@@ -132,9 +135,11 @@ class RecordedMarket(EventsOnly):
         ]
 
     def content_address(self) -> str:
-        """The address of the kind and of all files, with their names."""
+        """The address of the kind, of when nobody decided, and of all files with their names."""
         files = parquet.content_address(self._folder, self._paths)
-        return address_of(canonical_bytes([self.kind, files]))
+        return address_of(
+            canonical_bytes([self.kind, *([list(self.away)] if self.away else []), files])
+        )
 
     def span(self) -> tuple[int, int]:
         """When the first and the last event were known."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -159,6 +159,20 @@ class SessionEngine:
         """Put a record into the journal, and note what the features tell of it."""
         self._journal.append(record)
         self._own.observe(record)
+
+    def pass_over(self, part: MarketBatch) -> None:
+        """Read events (at least one) that were told as history: nothing is decided on them."""
+        upto = self._history.extend(part).tolist()
+        self._looks(part)
+        counted, arms = self._upto, self._arms.all
+        for row, token in enumerate(part.token.tolist()):
+            counted[token] = upto[row]
+            for trading in arms:
+                if token in trading.book.positions:
+                    self._quote = float(part.quote_usd[row])
+                    trading.pass_over(token)
+        self._quote = float(part.quote_usd[-1])
+        self.counts.events += len(part)
 
     def _run_part(self, part: MarketBatch) -> None:
         upto = self._history.extend(part).tolist()
@@ -408,7 +422,13 @@ class TradingSession(SessionEngine):
         self.append(self._session)
         batches = self._market.batches(self._start - LOOKBACK, self._end)
         for part in whole_moments(batches, PART_ROWS):
-            self._run_part(part)
+            for piece, away in self._pieces(part):
+                if away is None:
+                    self._run_part(piece)
+                else:
+                    # What was due by then was done; what is due meanwhile, afterwards.
+                    self._fire_timers(away)
+                    self.pass_over(piece)
             if self._progress is not None:
                 self._progress(self.counts.events, int(part.known_at[-1]))
         if not self.counts.events:
@@ -431,6 +451,19 @@ class TradingSession(SessionEngine):
             )
         )
         return self.counts
+
+    def _pieces(self, part: MarketBatch) -> Iterator[tuple[MarketBatch, int | None]]:
+        """A part in pieces in order; with those in which the session was away, since when."""
+        row = 0
+        for start, end in self._market.away:
+            first, stop = part.known_at.searchsorted([start, end]).tolist()
+            if row < first:
+                yield part.rows(row, first), None
+            if first < stop:
+                yield part.rows(first, stop), start
+            row = max(row, stop)
+        if row < len(part):
+            yield part.rows(row, len(part)), None
 
 
 def evaluator(

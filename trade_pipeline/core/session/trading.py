@@ -99,9 +99,7 @@ class Trading:
         """A token with a position or an order has a new event."""
         position = self.book.positions[token]
         state = self._state(token)
-        if state.liquidity_change_usd < 0:
-            # Also what is removed while the entry is on its way.
-            position.removed_usd -= state.liquidity_change_usd
+        self._note_removal(position, state)
         if position.entry_order is not None and position.entry_order.due_at is None:
             self._work(position, position.entry_order, state, at)
         elif position.exit_order is not None and position.exit_order.due_at is None:
@@ -109,6 +107,14 @@ class Trading:
         if token in self.book.positions and position.bought and position.exit_reason is None:
             self._watch(position, state, at)
             self._rest_stop(position, at)
+
+    def pass_over(self, token: int) -> None:
+        """A token with a position or an order had an event while nobody watched."""
+        position = self.book.positions[token]
+        state = self._state(token)
+        self._note_removal(position, state)
+        if position.bought and position.exit_reason is None:
+            self.follow(position, state)
 
     def on_timer(self, token: int, at: int) -> None:
         """An order is due, a sale may be tried again, or a position has been held for too long."""
@@ -220,6 +226,12 @@ class Trading:
         )
         if touch is not None:
             self._exit(position, _REASONS[touch.barrier], state, at, touch.trigger_price)
+
+    @staticmethod
+    def _note_removal(position: Position, state: TokenState) -> None:
+        """Add up what is taken from the liquidity, also while the entry is on its way."""
+        if state.liquidity_change_usd < 0:
+            position.removed_usd -= state.liquidity_change_usd
 
     def follow(self, position: Position, state: TokenState) -> None:
         """Note how good and how bad a position has been."""

@@ -109,6 +109,18 @@ def decisions(store: Store, mode: str) -> list[Any]:
         ).fetchall()
 
 
+def results(store: Store, mode: str) -> list[Any]:
+    """Of trades that closed before the end."""
+    with store.database.connect("trade_reader") as connection:
+        return connection.execute(
+            "SELECT c.decided_at, c.instrument, o.content::jsonb - '{uuid}'::text[] "
+            "FROM trade.outcomes o JOIN trade.candidates c USING (uuid) "
+            "JOIN trade.sessions s ON s.session_id = c.session_id WHERE mode = %s "
+            "AND o.kind = 'realised' AND termination_reason <> 'session_end' ORDER BY 1, 2",
+            (mode,),
+        ).fetchall()
+
+
 def require_same_decisions(store: Store, tape: Exported) -> list[Any]:
     """Bit for bit; of a tape's session there are no raw answers.  Gives the decisions."""
     assert not tape.holes
@@ -121,6 +133,7 @@ def require_same_decisions(store: Store, tape: Exported) -> list[Any]:
     assert [one[:2] for one in live] == [one[:2] for one in again]
     for one, other in zip(live, again, strict=True):
         assert one == other
+    assert results(store, "paper") == results(store, "backtest")
     return live
 
 
@@ -138,9 +151,11 @@ def busy_chain() -> Node:
     return node
 
 
-def test_a_recorded_session_over_a_chain_is_decided_again_from_its_tape(
-    store: Store, tmp_path: Path
+@pytest.mark.parametrize("missed", [1, 5, 15])
+def test_recorded_sessions_over_a_chain_are_decided_again_from_their_tape(
+    store: Store, tmp_path: Path, missed: int
 ) -> None:
+    """Blocks that nobody watched are history of the session after them; on the tape, too."""
     with local_server() as server:
 
         def session(head: int, last: int) -> LiveRun:
@@ -158,16 +173,19 @@ def test_a_recorded_session_over_a_chain_is_decided_again_from_its_tape(
             steps = [lambda block=block: step(block) for block in range(head + 4, last + 1, 4)]
             return asyncio.run(record(store, feed, live.clock, steps))
 
-        first = session(4_300, 4_400)
         # The newest events of the pools are those that the first session saw last.
-        again = session(4_408, 4_480)
-    assert (first.why, again.why) == ("market", "market")
+        runs = [session(4_300, 4_400)]
+        runs.append(session(4_404 + 4 * missed, 4_480))
+        runs.append(session(4_484 + 4 * missed, 4_580))
+    assert {run.why for run in runs} == {"market"}
     tape = exported(store, tmp_path / "tape")
     names = {one.name for one in RecordedMarket(tape.folder).instruments}
     assert names == {address(pool) for pool in (0xA1, 0xA2, 0xA4)}
+    assert RecordedMarket(tape.folder).away
     decided = require_same_decisions(store, tape)
-    assert len(decided) == first.decisions + again.decisions > 15
+    assert len(decided) == sum(run.decisions for run in runs) > 20
     assert address(0xA4) in {one[1] for one in decided}
+    assert len(results(store, "paper")) > 0
 
 
 def test_a_recorded_session_over_an_exchange_is_decided_again_from_its_tape(

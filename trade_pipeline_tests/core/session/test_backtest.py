@@ -176,7 +176,7 @@ class Renamed:
         self._true, self._false = market(), market(seed=9)
         self.kind = self._true.kind
         self.content_address = self._true.content_address
-        self.instruments = self._false.instruments
+        self.instruments, self.away = self._false.instruments, self._false.away
         self.facts_at, self.mentions_at = self._false.facts_at, self._false.mentions_at
         self.rules, self.raw_answers_at = self._false.rules, self._false.raw_answers_at
         self.batches, self.span = self._false.batches, self._false.span

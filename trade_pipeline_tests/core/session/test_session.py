@@ -26,12 +26,12 @@ from trade_pipeline.core.ledger.journal import Journal
 from trade_pipeline.core.market.event import (
     DAY,
     HOUR,
-    Floats,
     Instrument,
     MarketBatch,
     MarketEvent,
     TradeRules,
 )
+from trade_pipeline.core.market.feed import EventsOnly
 from trade_pipeline.core.market.history import TokenState
 from trade_pipeline.core.market.simulator import SimulatedMarket, SimulatorConfig
 from trade_pipeline.core.records import (
@@ -63,7 +63,7 @@ R = TypeVar("R", bound=Record)
 
 
 @dataclass
-class HandMadeFeed:
+class HandMadeFeed(EventsOnly):
     """A market of a few rows, in batches of any size."""
 
     rows: Sequence[MarketEvent]
@@ -71,6 +71,7 @@ class HandMadeFeed:
     batch_rows: int = 1_000
     blocked_from: int | None = None
     sell_tax: float = 0.0
+    away: Sequence[tuple[int, int]] = ()
 
     @property
     def instruments(self) -> Sequence[Instrument]:
@@ -97,15 +98,6 @@ class HandMadeFeed:
                     for f in fields(MarketEvent)
                 )
             )
-
-    def facts_at(self, token: Any, at: Any) -> dict[str, Floats]:
-        return {}
-
-    def mentions_at(self, token: Any, at: Any) -> dict[str, Floats]:
-        return {}
-
-    def raw_answers_at(self, token: int, at: int) -> Sequence[str]:
-        return ()
 
     def rules(self, token: int) -> TradeRules:
         return TradeRules(sell_tax=self.sell_tax, sells_blocked_from=self.blocked_from)
@@ -280,6 +272,55 @@ def test_a_quote_price_from_after_the_fill_is_not_used(batch_rows: int) -> None:
     rows = [swap(0, 0.1), swap(20 * SECOND, 0.5, token=1, quote_usd=2_000.0)]
     found = run(market(*rows, batch_rows=batch_rows), hours=1)
     fill = next(e for e in found.events("entry") if e.event in FILLS)
+    assert fill.value_usd is not None
+    assert fill.entry_price == pytest.approx(bought_price(0.1, fill.value_usd))
+
+
+# While nobody watched
+
+
+def away(since: int, until: int) -> list[tuple[int, int]]:
+    return [(START + since, START + until)]
+
+
+def test_nobody_decides_while_the_session_was_away() -> None:
+    rows = [swap(HOUR, 0.1), swap(2 * HOUR, 0.1, token=1), swap(3 * HOUR, 0.1, token=2)]
+    found = run(market(*rows, away=away(2 * HOUR, 3 * HOUR)))
+    assert [one.instrument for one in found.of(TradeCandidate)] == ["token-0", "token-2"]
+    assert found.counts.events == 3
+
+
+def test_a_position_is_closed_by_the_market_after_the_time_away_and_not_by_the_one_meanwhile() -> (
+    None
+):
+    rows = [swap(0, 0.1), swap(HOUR, 0.05), swap(2 * HOUR, 0.11), swap(5 * HOUR, 0.14)]
+    rows.append(swap(5 * HOUR + SECOND, 0.14))
+    found = run(market(*rows, away=away(HOUR, 5 * HOUR)))
+    assert found.outcome.termination_reason is TerminationReason.PROFIT_TARGET
+    # How bad it was meanwhile is known all the same.
+    assert found.outcome.worst_percent is not None
+    assert found.outcome.worst_percent < -49
+
+
+def test_liquidity_that_was_removed_while_away_counts_afterwards() -> None:
+    rows = [swap(0, 0.1), swap(HOUR, 0.1, removed=60_000.0), swap(3 * HOUR, 0.1)]
+    found = run(market(*rows, away=away(HOUR, 2 * HOUR)))
+    assert found.outcome.termination_reason is TerminationReason.RUGPULL_EXIT
+    assert seconds(found.fill("exit")) == pytest.approx(3 * 3600 + 13.2)
+
+
+def test_an_order_that_is_due_while_away_gets_the_market_after_it() -> None:
+    rows = [swap(0, 0.1), swap(10 * SECOND, 0.102), swap(HOUR, 0.103), swap(2 * HOUR, 0.1)]
+    found = run(market(*rows, away=away(5 * SECOND, 2 * HOUR)), hours=3)
+    fill = found.fill("entry")
+    assert fill.value_usd is not None
+    assert fill.entry_price == pytest.approx(bought_price(0.103, fill.value_usd))
+
+
+def test_an_order_that_was_due_before_the_time_away_had_been_filled_by_then() -> None:
+    rows = [swap(0, 0.1), swap(HOUR, 0.102), swap(2 * HOUR, 0.1)]
+    found = run(market(*rows, away=away(HOUR, 2 * HOUR)), hours=3)
+    fill = found.fill("entry")
     assert fill.value_usd is not None
     assert fill.entry_price == pytest.approx(bought_price(0.1, fill.value_usd))
 
@@ -807,7 +848,7 @@ class ChangedFuture:
         self._moment = moment
         self._factor = factor
         self.kind = feed.kind
-        self.instruments = feed.instruments
+        self.instruments, self.away = feed.instruments, feed.away
         self.content_address = feed.content_address
         self.facts_at, self.mentions_at = feed.facts_at, feed.mentions_at
         self.rules, self.raw_answers_at = feed.rules, feed.raw_answers_at
