@@ -115,7 +115,7 @@ def training_dataset(
 def _newest_market(opened: Any) -> str:
     with opened.database.connect("trade_reader") as connection:
         row = connection.execute(
-            "SELECT market FROM trade.sessions WHERE mode <> 'manual' "
+            "SELECT market FROM trade.sessions WHERE mode NOT IN ('manual', 'imported') "
             "ORDER BY recorded_at DESC LIMIT 1"
         ).fetchone()
     if row is None:
