@@ -40,6 +40,10 @@ class TrainingDatasetConfig(dg.Config):
         None, description="The kind of market; unset: that of the newest session."
     )
     sessions: list[str] = Field([], description="Only these sessions; empty: all on the market.")
+    include_imported: bool = Field(
+        False,
+        description="With the trades of older bots, which have no features but the hour.",
+    )
     dataset: dict[str, Any] = Field(
         {}, description="Fields of DatasetConfig, such as {name: tape, embargo_hours: 24}."
     )
@@ -75,7 +79,11 @@ def training_dataset(
         settings = DatasetConfig.parse(config.dataset)
         market = config.market or _newest_market(opened)
         engineer = FeatureEngineer(store=opened)
-        frame = engineer.extract_all_features(sessions=config.sessions or None, market=market)
+        frame = engineer.extract_all_features(
+            sessions=config.sessions or None,
+            market=market,
+            include_imported=config.include_imported,
+        )
         dataset = engineer.prepare_ml_dataset(frame, settings)
         is_new = engineer.store_dataset(dataset)
     rows = {name: split.rows for name, split in dataset.splits.items()}
