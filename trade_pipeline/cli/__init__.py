@@ -14,6 +14,7 @@ from trade_pipeline.cli import (
     deployments,
     exchange,
     features,
+    imports,
     ingest,
     live,
     market,
@@ -52,6 +53,7 @@ for command in (
     watch.status,
 ):
     app.command()(command)
+app.command("import")(imports.import_)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The rows of a file of trades: CSV, JSON, or freqtrade's zipped backtest, told apart by content."""
+"""The rows of a file of trades: CSV, JSON or freqtrade's zipped backtest, told apart by content."""
 
 from __future__ import annotations
 
@@ -97,7 +97,15 @@ def _read(data: bytes, format_: str, strategy: str | None) -> TradeFile:
     rows = tuple(_of_csv(data))
     if not rows:
         raise _Unreadable("file", data[:80], "a header and at least one trade")
-    return TradeFile(_format(rows, format_), strategy, rows)
+    return _plain(rows, format_, strategy)
+
+
+def _plain(
+    rows: tuple[tuple[int, Mapping[str, Any]], ...], format_: str, strategy: str | None
+) -> TradeFile:
+    if strategy is not None:
+        raise _Unreadable("strategy", strategy, "nothing: the file is no backtest of freqtrade")
+    return TradeFile(_format(rows, format_), None, rows)
 
 
 def _of_json(data: bytes, format_: str, strategy: str | None) -> TradeFile:
@@ -116,7 +124,7 @@ def _of_json(data: bytes, format_: str, strategy: str | None) -> TradeFile:
         trades = result.get("trades") if isinstance(result, dict) else None
         return TradeFile(Format.FREQTRADE_BACKTEST, chosen, _numbered(trades))
     rows = _numbered(told.get("trades") if isinstance(told, dict) else told)
-    return TradeFile(_format(rows, format_), strategy, rows)
+    return _plain(rows, format_, strategy)
 
 
 def _numbered(trades: object) -> tuple[tuple[int, Mapping[str, Any]], ...]:

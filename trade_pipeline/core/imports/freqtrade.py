@@ -1,7 +1,8 @@
 """Trades of freqtrade: exported backtests, `show-trades --print-json`, and its REST API's trades.
 
-Money is in the currency of the pair.  Its own result counts the fee rates on the values of the fills,
-and so do the records.  Only what this project trades itself can be taken: spot, long, no leverage.
+Money is in the currency of the pair.  Its own result counts the fee rates on the values of the
+fills, and so do the records.  Only what this project trades itself can be taken: spot, long, no
+leverage.
 """
 
 from __future__ import annotations

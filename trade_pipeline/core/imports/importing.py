@@ -1,4 +1,4 @@
-"""Brings the trades of an older bot in as records of a session of their own, whole or not at all."""
+"""Brings the trades of an older bot in as records of a session of theirs, whole or not at all."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ class ImportRun:
     still_open: int
     known: int
     instruments: int
-    first: datetime
-    last: datetime
+    first: datetime | None
+    last: datetime | None
     pnl_usd: float
     by_reason: tuple[tuple[str, str, int], ...]
 
@@ -112,9 +112,10 @@ def import_trades(
     trades, still_open = _read(name, file, settings, now)
     with loss_reported(), database.connect(autocommit=True) as connection:
         source = address_of(data)
-        params = canonical_bytes({"import": 1} | asdict(replace(settings, format=file.format)))
+        read_as = replace(settings, format=file.format, strategy=file.strategy)
+        params = canonical_bytes({"import": 1} | asdict(read_as))
         whole = Import(
-            session_id=session_id(imported=source, strategy=settings.strategy),
+            session_id=session_id(imported=source, strategy=file.strategy),
             source=source,
             params_ptr=address_of(params),
             bot="freqtrade" if file.format is not Format.LEGACY else "legacy",
@@ -131,7 +132,7 @@ def import_trades(
             record_artifact(connection, artifacts, params, media_type="application/json")
             record_artifact(connection, artifacts, data, media_type=_media_type(data))
             new = _append(connection, whole, records)
-    return _told(file, settings, whole, records, still_open, len(known), new, dry_run, now)
+    return _told(file, whole, records, still_open, len(known), new, dry_run)
 
 
 def reasons_of(file_format: Format) -> Mapping[str, TerminationReason]:
@@ -168,10 +169,11 @@ def _read(
         trades.append(replace(trade, usd=usd, model=trade.model or file.strategy))
     if problems:
         raise BadTrades(name, problems)
-    if trades:
-        span = max(t.closed_at for t in trades) - min(t.opened_at for t in trades)
-        if span > _LONGEST:
-            raise BadTrades(name, [Problem(0, "trades", str(span), f"at most {_LONGEST}")])
+    if not trades:
+        raise BadTrades(name, [Problem(0, "trades", still_open, "a closed trade; these are open")])
+    span = max(t.closed_at for t in trades) - min(t.opened_at for t in trades)
+    if span > _LONGEST:
+        raise BadTrades(name, [Problem(0, "trades", str(span), f"at most {_LONGEST}")])
     return trades, still_open
 
 
@@ -189,7 +191,10 @@ def _columns(file: TradeFile, settings: ImportSettings) -> dict[str, str]:
     found = dict(settings.columns)
     for name, others in reader.OTHER_NAMES.items():
         if name not in found and name not in there:
-            found |= {name: other for other in reversed(others) if other in there}
+            for other in others:
+                if other in there:
+                    found[name] = other
+                    break
     return found
 
 
@@ -213,8 +218,6 @@ def _is_stored(connection: psycopg.Connection, whole: Import) -> bool:
 
 def _known(connection: psycopg.Connection, trades: list[OldTrade], whole: Import) -> list[Problem]:
     """The trades that another import brought in: of the same token, time, price and size."""
-    if not trades:
-        return []
     rows = connection.execute(
         "SELECT c.instrument, c.decided_at, e.price, e.size, c.session_id, c.uuid "
         "FROM trade.candidates c JOIN trade.sessions s USING (session_id) "
@@ -316,14 +319,12 @@ def _media_type(data: bytes) -> str:
 
 def _told(
     file: TradeFile,
-    settings: ImportSettings,
     whole: Import,
     records: list[Record],
     still_open: int,
     known: int,
     new: bool,
     dry_run: bool,
-    now: datetime,
 ) -> ImportRun:
     candidates = [one for one in records if isinstance(one, ImportedCandidate)]
     outcomes = [one for one in records if isinstance(one, TradeOutcome)]
@@ -335,15 +336,15 @@ def _told(
         session_id=whole.session_id,
         source=whole.source,
         format=file.format.value,
-        strategy=settings.strategy or file.strategy,
+        strategy=file.strategy,
         trades=len(candidates),
         new=new,
         dry_run=dry_run,
         still_open=still_open,
         known=known,
         instruments=len({one.instrument for one in candidates}),
-        first=min((one.decided_at for one in candidates), default=now),
-        last=max((one.closed_at for one in outcomes if one.closed_at), default=now),
+        first=min((one.decided_at for one in candidates), default=None),
+        last=max((one.closed_at for one in outcomes if one.closed_at), default=None),
         pnl_usd=math.fsum(one.pnl_usd or 0.0 for one in outcomes),
         by_reason=tuple((old, new_, n) for (old, new_), n in sorted(reasons.items())),
     )
