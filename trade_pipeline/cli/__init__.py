@@ -18,6 +18,7 @@ from trade_pipeline.cli import (
     ingest,
     live,
     market,
+    retention,
     trading,
     watch,
 )
@@ -37,6 +38,7 @@ app.add_typer(datasets.app, name="datasets")
 app.add_typer(deployments.app, name="models")
 app.add_typer(exchange.app, name="exchange")
 app.add_typer(live.app, name="live")
+app.add_typer(retention.app, name="retention")
 app.add_typer(alerts.app, name="alerts")
 for command in (
     campaign.demo,
