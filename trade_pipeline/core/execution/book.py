@@ -69,6 +69,11 @@ class Position:
         """Micros won or lost so far."""
         return self.value_out - self.value_in - self.entry_costs - self.exit_costs
 
+    def note_removal(self, liquidity_change_usd: float) -> None:
+        """Add up what is taken from the liquidity, also while the entry is on its way."""
+        if liquidity_change_usd < 0:
+            self.removed_usd -= liquidity_change_usd
+
     @property
     def pnl_percent(self) -> float:
         """The same in percent of what the entry cost."""

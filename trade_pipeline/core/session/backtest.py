@@ -19,7 +19,8 @@ from trade_pipeline.core.ledger.journal import Journal
 from trade_pipeline.core.market.feed import MarketFeed
 from trade_pipeline.core.records import Session
 from trade_pipeline.core.session.config import TradingConfig
-from trade_pipeline.core.session.engine import Progress, SessionCounts, TradingSession
+from trade_pipeline.core.session.counts import SessionCounts
+from trade_pipeline.core.session.engine import Progress, TradingSession
 from trade_pipeline.core.session.stored import read_session, settings_of
 from trade_pipeline.core.session.version import code_version
 from trade_pipeline.core.store.artifacts import ArtifactDamaged, ArtifactStore, record_artifact

@@ -99,7 +99,7 @@ class Trading:
         """A token with a position or an order has a new event."""
         position = self.book.positions[token]
         state = self._state(token)
-        self._note_removal(position, state)
+        position.note_removal(state.liquidity_change_usd)
         if position.entry_order is not None and position.entry_order.due_at is None:
             self._work(position, position.entry_order, state, at)
         elif position.exit_order is not None and position.exit_order.due_at is None:
@@ -112,7 +112,7 @@ class Trading:
         """A token with a position or an order had an event while nobody watched."""
         position = self.book.positions[token]
         state = self._state(token)
-        self._note_removal(position, state)
+        position.note_removal(state.liquidity_change_usd)
         if position.bought and position.exit_reason is None:
             self.follow(position, state)
 
@@ -226,12 +226,6 @@ class Trading:
         )
         if touch is not None:
             self._exit(position, _REASONS[touch.barrier], state, at, touch.trigger_price)
-
-    @staticmethod
-    def _note_removal(position: Position, state: TokenState) -> None:
-        """Add up what is taken from the liquidity, also while the entry is on its way."""
-        if state.liquidity_change_usd < 0:
-            position.removed_usd -= state.liquidity_change_usd
 
     def follow(self, position: Position, state: TokenState) -> None:
         """Note how good and how bad a position has been."""

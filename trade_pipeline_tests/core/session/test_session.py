@@ -51,7 +51,8 @@ from trade_pipeline.core.records import (
 from trade_pipeline.core.session import engine
 from trade_pipeline.core.session.backtest import backtest_session
 from trade_pipeline.core.session.config import TradingConfig
-from trade_pipeline.core.session.engine import SessionCounts, TradingSession
+from trade_pipeline.core.session.counts import SessionCounts
+from trade_pipeline.core.session.engine import TradingSession
 
 START = micros(moment_of(1_640_995_200_000_000))  # 2022-01-01
 SECOND, MINUTE = 1_000_000, 60_000_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -14,6 +15,7 @@ KEY, SECRET = "key-of-the-chaos", "secret-of-the-chaos"
 _USD_A_FILL, _TOKENS = 2e-6, 1e-6
 # An order at the exchange is worth at least this.
 LEAST_USD = 5.0
+STEP = 0.1
 
 
 @dataclass
@@ -68,15 +70,16 @@ def audit(connection: psycopg.Connection, account: str, state: dict[str, Any], p
     for name in recorded:
         found.add("fill that never was", name)
     _balances(found, rows, mine, state, paid)
-    for uuid, left_usd in rows(
-        "SELECT uuid, sum(CASE leg WHEN 'entry' THEN e.size ELSE -e.size END) * "
+    for uuid, left, price in rows(
+        "SELECT uuid, sum(CASE leg WHEN 'entry' THEN e.size ELSE -e.size END), "
         "(SELECT decision_price FROM trade.order_intents i WHERE i.uuid = e.uuid "
         "ORDER BY submitted_at DESC LIMIT 1) "
         f"FROM trade.executions e WHERE event IN ('partly_filled', 'filled') AND {mine} "
         "AND NOT EXISTS (SELECT FROM trade.outcomes o WHERE o.uuid = e.uuid "
         "AND kind = 'realised' AND NOT (o.content::json->>'written_off')::boolean) GROUP BY uuid"
     ):
-        # What is left of a sale in parts may be less than the exchange takes.
+        # Of a sale in parts less may be left than the exchange takes, which takes whole steps.
+        left_usd = math.floor(left / STEP + _TOKENS) * STEP * price
         closed = rows(f"SELECT 1 FROM trade.outcomes WHERE kind = 'realised' AND uuid = '{uuid}'")
         if not closed or left_usd >= LEAST_USD:
             found.add("position without exit", f"{uuid}: {left_usd} USD")
