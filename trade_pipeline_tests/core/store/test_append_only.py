@@ -32,8 +32,8 @@ LOGINS: tuple[Role, ...] = get_args(Role)
 CHAIN = "append-only"
 # Records without a chain of their own.
 UNCHAINED = {
-    "artifacts", "artifact_aliases", "artifact_renewals", "dataset_members", "session_runs", "halts",
-    "live_requests",
+    "artifacts", "artifact_aliases", "artifact_renewals", "dataset_members", "session_runs",
+    "halts", "live_requests",
 }  # fmt: skip
 VECTOR = bytes(32)
 
