@@ -57,6 +57,7 @@ from trade_pipeline.defs.outcomes import (
 )
 from trade_pipeline.defs.report import performance_report
 from trade_pipeline.defs.resources import TradeStore, no_progress
+from trade_pipeline.defs.retention import retention_job, retention_schedule
 from trade_pipeline.defs.retraining import retraining_schedule, retraining_sensor
 from trade_pipeline.defs.trades import backtest_session, market_events
 
@@ -104,8 +105,14 @@ defs = dg.Definitions(
         halt_job,
         flatten_job,
         resume_job,
+        retention_job,
     ],
-    schedules=[retraining_schedule, monitoring_schedule, live_labelling_schedule],
+    schedules=[
+        retraining_schedule,
+        monitoring_schedule,
+        live_labelling_schedule,
+        retention_schedule,
+    ],
     sensors=[retraining_sensor, canary_sensor, rollback_sensor, live_session_sensor, alert_sensor],
     resources={"store": TradeStore(), "progress": no_progress},
     executor=dg.in_process_executor,

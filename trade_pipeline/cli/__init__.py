@@ -14,9 +14,11 @@ from trade_pipeline.cli import (
     deployments,
     exchange,
     features,
+    imports,
     ingest,
     live,
     market,
+    retention,
     trading,
     watch,
 )
@@ -36,6 +38,7 @@ app.add_typer(datasets.app, name="datasets")
 app.add_typer(deployments.app, name="models")
 app.add_typer(exchange.app, name="exchange")
 app.add_typer(live.app, name="live")
+app.add_typer(retention.app, name="retention")
 app.add_typer(alerts.app, name="alerts")
 for command in (
     campaign.demo,
@@ -52,6 +55,7 @@ for command in (
     watch.status,
 ):
     app.command()(command)
+app.command("import")(imports.import_)
 
 
 def main() -> None:

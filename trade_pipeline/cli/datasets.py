@@ -26,6 +26,13 @@ def build(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="One setting, such as embargo_hours=24.")
     ] = None,
+    include_imported: Annotated[
+        bool,
+        typer.Option(
+            "--include-imported",
+            help="With the trades of older bots, which have no features but the hour.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Make a dataset of every decision with an ended label, and store it."""
@@ -40,9 +47,14 @@ def build(
             for one in session or ():
                 read_session(connection, one)
         engineer = FeatureEngineer(store=store)
-        frame = engineer.extract_all_features(sessions=session or None, market=market)
+        frame = engineer.extract_all_features(
+            sessions=session or None, market=market, include_imported=include_imported
+        )
         if frame.empty:
-            raise BadConfig(f"market={market!r}, session={session!r}: no decision is stored")
+            without = "" if include_imported else " (imported ones need --include-imported)"
+            raise BadConfig(
+                f"market={market!r}, session={session!r}: no decision is stored{without}"
+            )
         label = {"label": default_config(frame).label}
         dataset = engineer.prepare_ml_dataset(frame, DatasetConfig.parse(label | given))
         is_new = engineer.store_dataset(dataset)

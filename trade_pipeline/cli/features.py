@@ -150,7 +150,7 @@ def describe(
             store.database.connect("trade_reader") as connection,
         ):
             session_id = read_session(connection, session or _newest(connection)).session_id
-            frame = read_trade_frame(connection, sessions=[session_id])
+            frame = read_trade_frame(connection, sessions=[session_id], include_imported=True)
         # The later half against the earlier one.
         later = frame["decided_at"] > frame["decided_at"].median()
         profiles = profile_features(frame, frame.attrs["features"], later)

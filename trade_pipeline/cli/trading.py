@@ -101,6 +101,9 @@ def backtest(
 
 def metrics(
     session: Annotated[str | None, typer.Option(help="One session; unset, all of them.")] = None,
+    include_imported: Annotated[
+        bool, typer.Option("--include-imported", help="With the trades of older bots.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Performance figures, read from the records."""
@@ -112,7 +115,7 @@ def metrics(
             facts = session_report(connection, session)
             facts.pop("returns")
         else:
-            facts = performance_metrics(connection)
+            facts = performance_metrics(connection, include_imported=include_imported)
     if as_json:
         print_json(facts)
     elif session is not None:

@@ -218,9 +218,15 @@ class TradeTrackingSystem(Closing):
         key = uuid_of(uuid)
         return self._retried(lambda: complete_trade_record(self._connection, key))
 
-    def get_performance_metrics(self, session_id: str | None = None) -> dict[str, Any]:
+    def get_performance_metrics(
+        self, session_id: str | None = None, *, include_imported: bool = False
+    ) -> dict[str, Any]:
         """Figures over all realised outcomes, or one session's; see `performance_metrics`."""
-        return self._retried(lambda: performance_metrics(self._connection, session_id))
+        return self._retried(
+            lambda: performance_metrics(
+                self._connection, session_id, include_imported=include_imported
+            )
+        )
 
     def close(self) -> None:
         """Give the connection and the store back."""

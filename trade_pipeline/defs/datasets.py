@@ -40,6 +40,10 @@ class TrainingDatasetConfig(dg.Config):
         None, description="The kind of market; unset: that of the newest session."
     )
     sessions: list[str] = Field([], description="Only these sessions; empty: all on the market.")
+    include_imported: bool = Field(
+        False,
+        description="With the trades of older bots, which have no features but the hour.",
+    )
     dataset: dict[str, Any] = Field(
         {}, description="Fields of DatasetConfig, such as {name: tape, embargo_hours: 24}."
     )
@@ -75,7 +79,11 @@ def training_dataset(
         settings = DatasetConfig.parse(config.dataset)
         market = config.market or _newest_market(opened)
         engineer = FeatureEngineer(store=opened)
-        frame = engineer.extract_all_features(sessions=config.sessions or None, market=market)
+        frame = engineer.extract_all_features(
+            sessions=config.sessions or None,
+            market=market,
+            include_imported=config.include_imported,
+        )
         dataset = engineer.prepare_ml_dataset(frame, settings)
         is_new = engineer.store_dataset(dataset)
     rows = {name: split.rows for name, split in dataset.splits.items()}
@@ -115,7 +123,7 @@ def training_dataset(
 def _newest_market(opened: Any) -> str:
     with opened.database.connect("trade_reader") as connection:
         row = connection.execute(
-            "SELECT market FROM trade.sessions WHERE mode <> 'manual' "
+            "SELECT market FROM trade.sessions WHERE mode NOT IN ('manual', 'imported') "
             "ORDER BY recorded_at DESC LIMIT 1"
         ).fetchone()
     if row is None:

@@ -28,6 +28,8 @@ FLOW = (
     "live",
     "alerts",
     "report",
+    "imports",
+    "retention",
     "tracking",
     "scanner",
     "bot",

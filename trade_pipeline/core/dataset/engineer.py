@@ -46,11 +46,17 @@ class FeatureEngineer(Closing):
         self.store = Store.of(db_path) if store is None else store
 
     def extract_all_features(
-        self, *, sessions: Sequence[str] | None = None, market: str | None = None
+        self,
+        *,
+        sessions: Sequence[str] | None = None,
+        market: str | None = None,
+        include_imported: bool = False,
     ) -> pd.DataFrame:
         """Every stored decision with its features and results: see `read_trade_frame`."""
         with self.store.database.connect("trade_reader") as connection:
-            return read_trade_frame(connection, sessions=sessions, market=market)
+            return read_trade_frame(
+                connection, sessions=sessions, market=market, include_imported=include_imported
+            )
 
     def select_features(
         self, features_df: pd.DataFrame, k: int = 50, config: DatasetConfig | None = None

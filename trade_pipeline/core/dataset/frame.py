@@ -40,6 +40,7 @@ _QUERY = f"""
     WITH chosen AS (
         SELECT session_id, market, mode FROM trade.sessions
         WHERE (%(sessions)s::text[] IS NULL OR session_id = ANY(%(sessions)s))
+          AND (%(imported)s OR mode <> 'imported')
           AND (%(market)s::text IS NULL OR market = %(market)s)
     )
     SELECT c.uuid::text, c.session_id, s.market, s.mode, c.instrument, c.decided_at, c.decision,
@@ -65,11 +66,14 @@ def read_trade_frame(
     sessions: Sequence[str] | None = None,
     market: str | None = None,
     since: datetime | None = None,
+    include_imported: bool = False,
 ) -> pd.DataFrame:
     """Decisions of some sessions (None: all) on a kind of market (None: any), oldest first.
 
     Args:
         since: only those after it.
+        include_imported: with the trades of older bots, of which nothing but the hour is known: no
+            vector was stored at their decisions, and no research.
 
     Returns:
         A row per decision, index ``uuid``: `KEYS`, `RESULTS` (fractions after all costs, when they
@@ -91,6 +95,7 @@ def read_trade_frame(
                 "sessions": None if sessions is None else list(sessions),
                 "market": market,
                 "since": since,
+                "imported": include_imported,
                 "feature_set": feature_set(),
             },
         )
@@ -145,7 +150,7 @@ def kind_of(market: str, mode: str) -> str:
     """What was learned on one kind is not mixed with another unasked."""
     if mode == "backtest":
         return "simulated" if market == "simulated" else "recorded"
-    return "manual" if mode == "manual" else "live"
+    return mode if mode in ("manual", "imported") else "live"
 
 
 def feature_versions() -> dict[str, str]:

@@ -50,7 +50,11 @@ def read_rows(connection: psycopg.Connection, dataset: str) -> DatasetRows:
     """
     record = read_dataset(connection, dataset)
     members = members_of(connection, record.dataset_version)
-    frame = read_trade_frame(connection, sessions=record.session_ids)
+    frame = read_trade_frame(
+        connection,
+        sessions=record.session_ids,
+        include_imported="imported" in record.kind.split("+"),
+    )
     config = DatasetConfig.parse(dict(record.config))
     rows, _ = labelled_decisions(frame.loc[frame.index.isin(list(members))], config)
     rows = rows.assign(split=[members[uuid] for uuid in rows.index])

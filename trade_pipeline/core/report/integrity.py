@@ -3,7 +3,7 @@
 Each function looks at the whole store with one query and returns what is wrong, by session and UTC
 day of the decision.  Completeness and cash are asked of backtests that ran to their end, since all
 their trades are closed then, and of live sessions, whose open trades lack what comes later; time is
-asked of every session.
+asked of every session.  Trades of older bots are theirs: they are judged when they are imported.
 """
 
 from __future__ import annotations
@@ -190,7 +190,8 @@ def records_from_the_future(connection: psycopg.Connection) -> list[Violation]:
         """
         WITH decisions AS NOT MATERIALIZED (
             SELECT uuid, session_id, decided_at, (decided_at AT TIME ZONE 'UTC')::date AS day
-            FROM trade.candidates
+            FROM trade.candidates WHERE session_id NOT IN (
+                SELECT session_id FROM trade.sessions WHERE mode = 'imported')
         ), wrong AS (
             SELECT session_id, day, uuid, 'research that was known only after the decision' AS what
             FROM decisions JOIN trade.research_docs USING (uuid) WHERE known_at > decided_at

@@ -45,16 +45,24 @@ class _Trade:
 
 
 def performance_metrics(
-    connection: psycopg.Connection, session_id: str | None = None
+    connection: psycopg.Connection,
+    session_id: str | None = None,
+    *,
+    include_imported: bool = False,
 ) -> dict[str, Any]:
     """Figures over realised outcomes (the newest revision of each).
+
+    Args:
+        session_id: one session; None: all of them.
+        include_imported: with the trades of older bots among all of them.
 
     Returns:
         total_trades, win_rate (0..1), avg_return_pct, median_return_pct, best_return_pct,
         worst_return_pct, total_pnl_usd, avg_hours_in_market, by_reason.  Without a closed trade the
         rates are NaN: there is no figure to give.
     """
-    return _metrics(_read_trades(connection, None if session_id is None else [session_id]))
+    sessions = None if session_id is None else [session_id]
+    return _metrics(_read_trades(connection, sessions, include_imported))
 
 
 def _metrics(trades: list[_Trade]) -> dict[str, Any]:
@@ -138,14 +146,18 @@ def _session(connection: psycopg.Connection, session_id: str) -> dict[str, Any]:
     return session
 
 
-def _read_trades(connection: psycopg.Connection, session_ids: list[str] | None) -> list[_Trade]:
+def _read_trades(
+    connection: psycopg.Connection, session_ids: list[str] | None, include_imported: bool = False
+) -> list[_Trade]:
     """Closed trades in the order in which they closed; None: of all sessions."""
     rows = connection.execute(
         """
         WITH traded AS (
             SELECT uuid FROM trade.candidates
             WHERE decision = 'enter'
-              AND (%(sessions)s::text[] IS NULL OR session_id = ANY(%(sessions)s))
+              AND CASE WHEN %(sessions)s::text[] IS NOT NULL THEN session_id = ANY(%(sessions)s)
+                  ELSE %(imported)s OR session_id NOT IN (
+                      SELECT session_id FROM trade.sessions WHERE mode = 'imported') END
         ), realised AS (
             SELECT DISTINCT ON (uuid) uuid, closed_at, termination_reason, realized_pnl_percent,
                    pnl_usd, time_in_market_seconds
@@ -179,7 +191,7 @@ def _read_trades(connection: psycopg.Connection, session_ids: list[str] | None) 
         LEFT JOIN trade.research_docs d USING (uuid)
         ORDER BY r.closed_at NULLS FIRST, r.uuid
         """,
-        {"sessions": session_ids},
+        {"sessions": session_ids, "imported": include_imported},
     ).fetchall()
     return [_Trade(*row) for row in rows]
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -16,6 +18,10 @@ from trade_pipeline.core.errors import InvalidRecord, RecordConflict, TradePipel
 
 class ArtifactDamaged(TradePipelineError):
     """Stored bytes that are not what their address says."""
+
+
+class ArtifactRemoved(TradePipelineError):
+    """An artifact whose bytes were removed; its address goes on to prove what it was."""
 
 
 class ArtifactStore:
@@ -59,6 +65,15 @@ class ArtifactStore:
             raise ArtifactDamaged(f"{address}: the bytes at {self.uri(address)} have another hash")
         return data
 
+    def remove(self, address: str) -> bool:
+        """Remove the bytes of an address; whether there were any."""
+        path = self._path(address)
+        try:
+            self._files.rm_file(path)
+        except FileNotFoundError:
+            return False
+        return True
+
     def _path(self, address: str) -> str:
         if not is_address(address):
             raise InvalidRecord("address", address, "sha256: and 64 hex digits")
@@ -101,11 +116,13 @@ def record_artifact(
         RecordConflict: the alias names another address already.
     """
     address = store.put(data)
-    connection.execute(
+    added = connection.execute(
         "INSERT INTO trade.artifacts (address, uri, size_bytes, media_type, expires_at) "
         "VALUES (%s, %s, %s, %s, %s) ON CONFLICT (address) DO NOTHING",
         (address, store.uri(address), len(data), media_type, expires_at),
     )
+    if not added.rowcount:
+        _renew(connection, store, address, data, expires_at)
     if alias is not None:
         connection.execute(
             "INSERT INTO trade.artifact_aliases (alias, address) VALUES (%s, %s) "
@@ -115,6 +132,81 @@ def record_artifact(
         if resolve_alias(connection, alias) != address:
             raise RecordConflict("artifact_aliases", alias, "address")
     return address
+
+
+def _renew(
+    connection: psycopg.Connection,
+    store: ArtifactStore,
+    address: str,
+    data: bytes,
+    expires_at: datetime | None,
+) -> None:
+    """Bytes that were stored before live as long as whoever stored them last wants, if longer."""
+    due = (
+        "SELECT address, removals, coalesce(%s, 'infinity'::timestamptz) "
+        "FROM trade.artifact_states WHERE address = %s AND (removed_at IS NOT NULL "
+        # A day more or less is no reason for a row.
+        "OR expires_at + interval '1 day' < coalesce(%s, 'infinity'::timestamptz))"
+    )
+    given = (expires_at, address, expires_at)
+    wanted = connection.execute(f"SELECT EXISTS ({due})".encode(), given).fetchone()
+    if wanted == (False,):
+        return
+    with connection.transaction():
+        # Whoever removes it is done, or sees that it is wanted.
+        connection.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended('artifact:' || %s, 0))", (address,)
+        )
+        connection.execute(
+            "INSERT INTO trade.artifact_renewals (address, removals, expires_at) "
+            f"{due} ON CONFLICT DO NOTHING".encode(),
+            given,
+        )
+        store.put(data)
+
+
+@contextmanager
+def removal_lock(connection: psycopg.Connection, addresses: Sequence[str]) -> Iterator[None]:
+    """Nobody stores some artifacts again while they are being removed.
+
+    Args:
+        connection: in autocommit mode.
+    """
+    locks = (
+        "SELECT pg_advisory_{}lock(hashtextextended('artifact:' || address, 0)) "
+        "FROM unnest(%s::text[]) AS address"
+    )
+    # In one order: two that want the same ones wait for each other, and not in a circle.
+    given = (sorted(addresses),)
+    connection.execute(locks.format("").encode(), given)
+    try:
+        yield
+    finally:
+        if not connection.broken:
+            connection.execute(locks.format("un").encode(), given)
+
+
+def read_artifact(connection: psycopg.Connection, store: ArtifactStore, address: str) -> bytes:
+    """The bytes of an address.
+
+    Raises:
+        ArtifactRemoved: they were removed, and when.
+        FileNotFoundError, ArtifactDamaged: see `ArtifactStore.get`.
+    """
+    try:
+        return store.get(address)
+    except FileNotFoundError:
+        row = connection.execute(
+            "SELECT t.removed_at, t.kind, t.reason FROM trade.artifact_states s "
+            "JOIN trade.artifact_tombstones t USING (address, removed_at) WHERE address = %s",
+            (address,),
+        ).fetchone()
+        if row is None:
+            raise
+        removed_at, kind, reason = row
+        raise ArtifactRemoved(
+            f"address={address!r}: {kind} at {removed_at.isoformat()}: {reason}"
+        ) from None
 
 
 def resolve_alias(connection: psycopg.Connection, alias: str) -> str | None:

@@ -27,7 +27,8 @@ class RetrainingNeed:
 
     Attributes:
         dataset: version of the newest dataset.
-        new_outcomes: shadow and realised outcomes that were stored after it.
+        new_outcomes: shadow and realised outcomes that were stored after it; trades of older bots
+            tell nothing new of this one's features.
         moved: features whose mean has moved; empty where too few decisions are new.
         features: that were looked at.
     """
@@ -57,7 +58,8 @@ def retraining_need(connection: psycopg.Connection) -> RetrainingNeed:
     record = read_dataset(connection, version)
     row = connection.execute(
         "SELECT count(*) FROM trade.outcomes o WHERE o.recorded_at > "
-        "(SELECT recorded_at FROM trade.datasets WHERE dataset_version = %s)",
+        "(SELECT recorded_at FROM trade.datasets WHERE dataset_version = %s) "
+        "AND o.chain_id NOT IN (SELECT session_id FROM trade.sessions WHERE mode = 'imported')",
         (version,),
     ).fetchone()
     assert row is not None

@@ -32,7 +32,8 @@ LOGINS: tuple[Role, ...] = get_args(Role)
 CHAIN = "append-only"
 # Records without a chain of their own.
 UNCHAINED = {
-    "artifacts", "artifact_aliases", "dataset_members", "session_runs", "halts", "live_requests",
+    "artifacts", "artifact_aliases", "artifact_renewals", "dataset_members", "session_runs",
+    "halts", "live_requests",
 }  # fmt: skip
 VECTOR = bytes(32)
 
@@ -97,6 +98,9 @@ def fill(connection: psycopg.Connection) -> None:
     artifact = "sha256:" + "0" * 64
     raw_insert(connection, "artifacts", address=artifact, uri="", size_bytes=0, media_type="")
     raw_insert(connection, "artifact_aliases", alias=CHAIN, address=artifact)
+    raw_insert(connection, "artifact_renewals", address=artifact, removals=0, expires_at=START)
+    insert(connection, "artifact_tombstones", 89, address=artifact, removal=0, removed_at=START,
+           size_bytes=0, kind="expired", reason="r", by_whom="t")  # fmt: skip
     insert(connection, "feature_rows", 90, uuid=trade.uuid, feature_set="f", known_at=START,
            vector_hash=VECTOR)  # fmt: skip
     insert(connection, "datasets", 91, dataset_version="d", name="d", market="m", kind="k",
