@@ -103,9 +103,8 @@ def _grow(found: Lineage, tree: Tree, node: Node, shown: set[str]) -> None:
     for (relation, kind), steps in groups.items():
         for edge, other in steps[:_SHOWN]:
             again = other.key in shown
-            branch = tree.add(
-                f"[dim]{relation}[/] {_line(other, edge.facts)}{' [dim](above)[/]' if again else ''}"
-            )
+            above = " [dim](above)[/]" if again else ""
+            branch = tree.add(f"[dim]{relation}[/] {_line(other, edge.facts)}{above}")
             if again:
                 continue
             shown.add(other.key)

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from trade_pipeline.core.canary.cycle import deploy_canary, look_at_canary
+from trade_pipeline.core.canary.deployments import promote, roll_back_production, rollback
 from trade_pipeline.core.canary.record import Scope
 from trade_pipeline.core.errors import BadConfig, InvalidRecord, UnknownTrade
 from trade_pipeline.core.ledger.bulk import append_bulk
@@ -308,8 +309,9 @@ def test_a_rollback_leads_up_to_what_it_restores_and_its_report_and_both_lead_do
             promote(connection, scope, model, override="a person", **who) for model in models
         )
         report = MonitoringReport(
-            "report", models[1], second.deployment_id, now, now, True, True, [], {}
-        )
+            "report", models[1], "model2", scope.market, scope.venue, scope.account,
+            second.deployment_id, None, now, now, True, True, 1.0, [], [], {}, [],
+        )  # fmt: skip
         append_bulk(connection, "monitoring", [report])
         back = roll_back_production(
             connection, scope, second, report_id="report", fund_share=1.0, evidence={}, **who
