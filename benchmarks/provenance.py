@@ -205,7 +205,7 @@ def _load_sessions(
                     print(f"  {sum(spec.trades for spec in done):,} trades", flush=True)
     if len(done) < min(4, len(specs)):
         raise SystemExit("the disk has no room for this benchmark: give a smaller --floor-gb")
-    return done
+    return sorted(done, key=lambda spec: spec.number)
 
 
 def _datasets(
@@ -304,7 +304,8 @@ def measure(
                 told[f"dataset_{way}_{state}_s"] = seconds = time.perf_counter() - started
                 print(
                     f"dataset {way:<4} {state}          {seconds:.3f} s, "
-                    f"{loaded.members:,} trades, {len(found.nodes)} nodes ({seconds / _LINEAGE_S:.2f} of what is asked for)",
+                    f"{loaded.members:,} trades, {len(found.nodes)} nodes "
+                    f"({seconds / _LINEAGE_S:.2f} of what is asked for)",
                     flush=True,
                 )
     with store.database.connect("trade_reader") as connection:
@@ -382,7 +383,7 @@ def _ingest_rates(server: EmbeddedPostgres, store: Store, trades: int) -> dict[s
 
     with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
         for kind in dict.fromkeys(kinds):
-            for prefix, including in (("bare_", ""), ("keyed_", "INCLUDING ALL")):
+            for prefix, including in (("bare_", "INCLUDING DEFAULTS"), ("keyed_", "INCLUDING ALL")):
                 connection.execute(
                     sql.SQL("CREATE TABLE {} (LIKE trade.{} {})").format(
                         sql.Identifier(f"{prefix}{kind.TABLE}"), sql.Identifier(kind.TABLE),

@@ -36,19 +36,17 @@ FIRST = datetime(2025, 1, 1, tzinfo=UTC)
 LASTS = timedelta(days=31)
 _TOKENS = 400
 # One in so many decisions enters; as many share a raw answer.
-_ENTERED, _SHARED = 4, 100
+_ENTERED, _SHARED = 5, 100
 _BATCH = 5_000
 _REASONS = (
     TerminationReason.STOP_LOSS, TerminationReason.PROFIT_TARGET, TerminationReason.MAX_HOLD,
     TerminationReason.RUGPULL_EXIT,
 )  # fmt: skip
 _HEURISTICS = (
-    "liquidity_locked", "holder_concentration", "honeypot", "mintable", "deployer_history",
-    "age", "tax",
+    "liquidity_locked", "holder_concentration", "honeypot", "deployer_history",
 )  # fmt: skip
 _MARKET = (
-    "return_1h", "return_24h", "volatility_24h", "volume_1h_usd", "buys_1h", "sells_1h",
-    "flow_1h_usd",
+    "return_1h", "return_24h", "volatility_24h", "volume_1h_usd", "flow_1h_usd",
 )  # fmt: skip
 
 
@@ -103,7 +101,7 @@ def records_of(spec: SessionSpec, first: int = 0, end: int | None = None) -> Ite
     """The records of a session's decisions, in their order."""
     draw = np.random.default_rng((spec.number, first))
     end = spec.trades if end is None else end
-    vectors = draw.normal(size=(end - first, len(NAMES))).round(2)
+    vectors = draw.normal(size=(end - first, len(NAMES))).round(1)
     # What was unknown: some of every vector is.
     vectors[draw.random(vectors.shape) < 0.2] = np.nan
     numbers = draw.random((end - first, 12)).round(4).tolist()
@@ -138,13 +136,13 @@ def _trade(spec: SessionSpec, place: int, vector: Any, number: list[float]) -> I
         "trade_pipeline", "enter" if enters else "skip", "entered" if enters else "confidence",
         100.0 if enters else None, propensity=1.0 if canary is None else 0.9,
         canary_version=spec.canary, feature_hash=digest,
-        contributions={name: number[n] for n, name in enumerate(NAMES[:8])}, canary=canary,
+        contributions={name: number[n] for n, name in enumerate(NAMES[:4])}, canary=canary,
     )  # fmt: skip
     yield ResearchDocument(
         uuid, f"0x{place * 7919 % _TOKENS:040x}", 1e6 * (1 + number[4]),
         {name: number[n] for n, name in enumerate(_HEURISTICS)},
         {"twitter": number[5], "telegram": number[6], "reddit": number[7]},
-        "momentum over the threshold, liquidity deep enough", price_usd=0.001 * (1 + number[8]),
+        "momentum", price_usd=0.001 * (1 + number[8]),
         liquidity_usd=80_000.0, volume_24h_usd=250_000.0, holders=1_000 + place % 900,
         known_at=at, rug_risk=number[9], sentiment=number[10],
         market={name: number[n] for n, name in enumerate(_MARKET)},
