@@ -31,6 +31,7 @@ FLOW = (
     "imports",
     "retention",
     "tracking",
+    "lineage",
     "scanner",
     "bot",
 )
