@@ -42,16 +42,17 @@ def explain(
     Args:
         settings: of the session; without them no rule is known.
     """
+    told = candidate.get("contributions") or {}
     if candidate["created_by"] != CREATED_BY:
         return Explanation(
+            contributions=told,
             missing=(
                 f"No rule of the strategy decided this: {candidate['created_by']!r} asked for it "
                 "through the Python API.",
-            )
+            ),
         )
     missing = []
     known = {one.name: one.value for one in vector}
-    told = candidate.get("contributions") or {}
     computed = False
     if not told and candidate["model_version"] == HEURISTIC_VERSION and known:
         told, computed = _of_the_heuristic(known), True
@@ -184,9 +185,7 @@ def _sizing(
     volatility = research["market"].get("volatility_24h")
     bound = _impact_bound(research, market, settings, known)
 
-    def size(
-        equity: float, moving: float | None, within: float | None, smallest: float
-    ) -> float:
+    def size(equity: float, moving: float | None, within: float | None, smallest: float) -> float:
         of = config.model_copy(update={"min_stake_usd": smallest})
         return position_size(
             of, Account(math.inf, equity, 0.0, 0), confidence=confidence, min_confidence=entry,

@@ -180,6 +180,7 @@ class MarketAround:
         fetched: what a sale of the whole position would have fetched per token, USD.
         liquidity: both sides of a pool, USD.
         origin: where it was read.
+        symbol: what people call the token.
     """
 
     times: Ints
@@ -187,6 +188,7 @@ class MarketAround:
     fetched: Floats
     liquidity: Floats
     origin: str
+    symbol: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

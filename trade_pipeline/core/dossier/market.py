@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import psycopg
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from trade_pipeline.core.dossier.facts import Content, Dossier, MarketAround
+from trade_pipeline.core.dossier.facts import Dossier, MarketAround
 from trade_pipeline.core.errors import BadConfig, BadMarketData
 from trade_pipeline.core.execution.amm import AmmVenue
 from trade_pipeline.core.ids import micros, moment_of
@@ -18,14 +19,13 @@ from trade_pipeline.core.market.archive import archived_events
 from trade_pipeline.core.market.event import HOUR, Floats, Ints
 from trade_pipeline.core.outcome.events import read_events
 from trade_pipeline.core.records import Session
-from trade_pipeline.core.session.config import BAR_MARKETS
 from trade_pipeline.core.session.stored import market_of, read_session, require_market
 from trade_pipeline.core.store.artifacts import ArtifactStore
 
 # How much is shown before the decision and after the end at least, and of a trade still open.
 _BESIDE = 6 * HOUR
 _OPEN = timedelta(hours=48)
-_READ = ("price_usd", "liquidity_usd", "reserve_token", "reserve_quote", "quote_usd", "low_usd")
+_READ = ("price_usd", "liquidity_usd", "reserve_token", "reserve_quote", "quote_usd")
 _RECORDED = (
     f"SELECT known_at, number, {', '.join(_READ)} FROM trade.market_series "
     "WHERE account = %s AND market = %s AND instrument = %s AND known_at >= %s AND known_at < %s "
@@ -38,6 +38,7 @@ class _Events:
     times: Ints
     columns: dict[str, Floats]
     origin: str
+    symbol: str | None
 
 
 def around(
@@ -60,31 +61,24 @@ def around(
     """
     start, end = window(dossier)
     run = dossier.run
-    read: Callable[[], _Events]
     if dossier.live is not None:
-        account = dossier.live["account"]
         if data is not None:
             raise BadConfig(
-                f"data={str(data)!r}: the market of a live session is what account {account} "
-                "recorded, in the database"
+                f"data={str(data)!r}: the market of a live session is what account "
+                f"{dossier.live['account']} recorded, in the database"
             )
-        read = lambda: _recorded(  # noqa: E731
-            connection, artifacts, account, dossier.candidate, run, start, end
-        )
-    elif run["mode"] == "backtest":
-        if run["market"] != "simulated" and data is None:
-            return replace(
-                dossier,
-                market_note=f"The session ran on a recording of {run['market']}; name its folder "
-                "(--data, or data in the job's config) to see the market around the trade.",
-            )
-        session = read_session(connection, run["session_id"])
-        read = lambda: _of_session(dossier, session, data, mentions, start, end)  # noqa: E731
-    else:
+        events = _recorded(dossier, dossier.live["account"], connection, artifacts, start, end)
+    elif run["mode"] != "backtest":
+        return replace(dossier, market_note="No market is recorded for trades of the Python API.")
+    elif run["market"] != "simulated" and data is None:
         return replace(
-            dossier, market_note="No market was recorded for trades of the Python API."
+            dossier,
+            market_note=f"The session ran on a recording of {run['market']}; name its folder "
+            "(--data DIR, or data in the job's config) to see the market around the trade.",
         )
-    events = read()
+    else:
+        session = read_session(connection, run["session_id"])
+        events = _of_session(dossier, session, data, mentions, start, end)
     if not len(events.times):
         return replace(
             dossier,
@@ -93,7 +87,7 @@ def around(
         )
     market = MarketAround(
         events.times, events.columns["price_usd"], _fetched(dossier, events),
-        events.columns["liquidity_usd"], events.origin,
+        events.columns["liquidity_usd"], events.origin, events.symbol,
     )  # fmt: skip
     return replace(dossier, market=market, market_note=f"Read from {events.origin}.")
 
@@ -131,38 +125,42 @@ def _of_session(
         raise BadMarketData(f"instrument={name!r}: this market does not have it")
     events, _ = read_events(feed, {token: (start, end)})
     origin = f"the simulator, seed {session.seed}" if data is None else f"the recording in {data}"
-    found = events.get(token)
+    found, symbol = events.get(token), feed.instruments[token].symbol
     if found is None:
-        return _Events(np.empty(0, np.int64), {}, origin)
-    return _Events(found.times, {name: found.column(name) for name in _READ}, origin)
+        return _Events(np.empty(0, np.int64), {}, origin, symbol)
+    return _Events(found.times, {name: found.column(name) for name in _READ}, origin, symbol)
 
 
 def _recorded(
+    dossier: Dossier,
+    account: str,
     connection: psycopg.Connection,
     artifacts: ArtifactStore,
-    account: str,
-    candidate: Content,
-    run: Content,
     start: int,
     end: int,
 ) -> _Events:
     """What an account recorded: rows of the database, and archived months."""
-    first, last, name = moment_of(start), moment_of(end), candidate["instrument"]
-    rows = connection.execute(
-        _RECORDED.encode(), (account, run["market"], name, first, last)
-    ).fetchall()
+    first, last = moment_of(start), moment_of(end)
+    market, name = dossier.run["market"], dossier.candidate["instrument"]
+    rows = connection.execute(_RECORDED.encode(), (account, market, name, first, last)).fetchall()
     found = {(micros(row[0]), row[1]): row[2:] for row in rows}
-    for table in archived_events(connection, artifacts, account, run["market"], first, last):
-        mine = [n for n, one in enumerate(table["instrument"].to_pylist()) if one == name]
-        part = table.take(mine).select(["known_at", "number", *_READ])
-        for at, number, *values in zip(*(column.to_pylist() for column in part), strict=True):
-            found[micros(at), number] = tuple(values)
+    for table in archived_events(connection, artifacts, account, market, first, last):
+        mine = table.filter(pc.equal(table["instrument"].cast(pa.string()), name))
+        columns = (mine[column].to_pylist() for column in ("known_at", "number", *_READ))
+        for at, number, *told in zip(*columns, strict=True):
+            found[micros(at), number] = tuple(told)
     keys = sorted(found)
-    table = np.array([found[key] for key in keys], np.float64).reshape(len(keys), len(_READ))
+    values = np.array([found[key] for key in keys], np.float64).reshape(len(keys), len(_READ))
+    symbol = connection.execute(
+        "SELECT symbol FROM trade.market_instruments "
+        "WHERE account = %s AND market = %s AND name = %s",
+        (account, market, name),
+    ).fetchone()
     return _Events(
         np.array([at for at, _ in keys], np.int64),
-        dict(zip(_READ, table.T, strict=True)),
+        dict(zip(_READ, values.T, strict=True)),
         f"what account {account} recorded",
+        None if symbol is None else symbol[0],
     )
 
 
@@ -172,12 +170,10 @@ def _fetched(dossier: Dossier, events: _Events) -> Floats:
     tokens = max((one.tokens for one in dossier.orders if one.leg == "entry"), default=0.0)
     if not tokens or dossier.settings is None:
         return unknown
-    market = str(dossier.run["market"])
-    if market in BAR_MARKETS:
+    venue = dossier.settings.venue(dossier.run["market"])
+    if not isinstance(venue, AmmVenue):
         kept: Floats = events.columns["price_usd"] * (1.0 - dossier.settings.bars.spread / 2)
         return kept
-    venue = dossier.settings.venue(market)
-    if not isinstance(venue, AmmVenue) or dossier.live is not None:
-        return unknown
-    reserves = (events.columns[name] for name in ("reserve_token", "reserve_quote", "quote_usd"))
-    return venue.values_usd(tokens, *reserves) / tokens
+    token, quote = events.columns["reserve_token"], events.columns["reserve_quote"]
+    value = venue.values_usd(tokens, token, quote, events.columns["quote_usd"]) / tokens
+    return np.where(np.isnan(token) | np.isnan(quote), np.nan, value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from trade_pipeline.core.dossier.facts import Barriers, Content, OrderStory
 from trade_pipeline.core.records import FILLS
@@ -14,7 +14,7 @@ from trade_pipeline.core.strategy.config import ExitConfig
 def order_stories(
     executions: Sequence[Content], intents: Sequence[Content]
 ) -> tuple[OrderStory, ...]:
-    """Orders in the order in which they were first told of; an intent alone is one that is open.
+    """Entries, then exits, as they were sent; an intent of which nothing was heard is open.
 
     Args:
         executions: in the order of the ledger.
@@ -24,14 +24,10 @@ def order_stories(
         events.setdefault(one["order_id"], []).append(one)
     intent = {one["client_order_id"]: one for one in intents}
     made = [_story(key, found, intent.get(key)) for key, found in events.items()]
-    latest = datetime.max
+    latest = datetime.max.replace(tzinfo=UTC)
     return tuple(
         sorted(
-            made,
-            key=lambda one: (
-                (one.submitted_at or one.ended_at or latest).replace(tzinfo=None),
-                one.leg == "exit",
-            ),
+            made, key=lambda one: (one.leg == "exit", one.submitted_at or one.ended_at or latest)
         )
     )
 
