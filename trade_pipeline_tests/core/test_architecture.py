@@ -29,6 +29,7 @@ FLOW = (
     "alerts",
     "report",
     "tracking",
+    "lineage",
     "scanner",
     "bot",
 )

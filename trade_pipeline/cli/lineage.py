@@ -1,0 +1,135 @@
+"""What a stored object was made from, and what was made from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.tree import Tree
+
+from trade_pipeline.cli.console import err, out, print_json, text_of
+from trade_pipeline.cli.inputs import Json, read_settings
+from trade_pipeline.core.errors import BadConfig
+
+if TYPE_CHECKING:
+    from trade_pipeline.core.lineage.graph import Edge, Lineage, Node
+
+# Of nodes of one kind and relation, so many are shown; the rest is counted.
+_SHOWN = 12
+# Facts that a line of the tree tells, where the node has them.
+_TOLD = (
+    "split", "trades", "by_split", "by_session", "by_decision", "by_outcome", "first", "last",
+    "decision", "reason", "outcome", "mode", "code_version", "market", "venue", "account",
+    "deployed_by", "override", "passed", "eligible", "looked_at", "feature_set", "registered",
+    "stored", "size_bytes",
+)  # fmt: skip
+_MOST = 6
+
+
+def lineage(
+    kind: Annotated[str, typer.Argument(help="trade, dataset, model, deployment or session.")],
+    name: Annotated[
+        str,
+        typer.Argument(help="UUID, number or id; of a dataset or model its version or short name."),
+    ],
+    up: Annotated[bool, typer.Option("--up", help="What it was made from.")] = False,
+    down: Annotated[bool, typer.Option("--down", help="What was made from it.")] = False,
+    members: Annotated[bool, typer.Option(help="List the UUIDs of sets of trades.")] = False,
+    prov: Annotated[
+        Path | None, typer.Option(help="W3C PROV document to write, PROV-JSON.")
+    ] = None,
+    openlineage: Annotated[
+        Path | None, typer.Option(help="OpenLineage events to write, a JSON object a line.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Backwards and forwards from any stored object; unset, both ways.
+
+    With OPENLINEAGE_URL in the environment the events are sent there, too.
+    """
+    from trade_pipeline.core.lineage.graph import Direction, Kind
+    from trade_pipeline.core.lineage.walk import lineage as walk
+    from trade_pipeline.core.store.store import Store
+
+    try:
+        chosen = Kind(kind)
+    except ValueError:
+        raise BadConfig(
+            f"kind={kind!r}: expected trade, dataset, model, deployment or session"
+        ) from None
+    ways = [way for way, asked in zip(Direction, (up, down), strict=True) if asked or up == down]
+    with Store.open(read_settings()) as store, store.database.connect("trade_reader") as connection:
+        found = [walk(connection, chosen, name, way, members=members) for way in ways]
+    _export(found, prov, openlineage)
+    if as_json:
+        print_json({one.direction.value: one.to_dict() for one in found})
+        return
+    for one in found:
+        out.print(_tree(one))
+
+
+def _export(found: list[Lineage], prov: Path | None, openlineage: Path | None) -> None:
+    from trade_pipeline.core.lineage.openlineage_events import emit, events_of, is_wanted, write
+    from trade_pipeline.core.lineage.prov_document import prov_json
+
+    if prov is not None:
+        prov.write_text(prov_json(found))
+        err.print(f"wrote {prov}", markup=False)
+    if openlineage is None and not is_wanted():
+        return
+    events = events_of(found)
+    if openlineage is not None:
+        write(events, openlineage)
+        err.print(f"wrote {openlineage}: {len(events)} events", markup=False)
+    if is_wanted():
+        emit(events)
+        err.print(f"sent {len(events)} events", markup=False)
+
+
+def _tree(found: Lineage) -> Tree:
+    root = found.nodes[found.root]
+    said = "was made from" if found.direction.value == "up" else "is behind"
+    tree = Tree(f"{_line(root, {})} [bold]{said}[/]")
+    _grow(found, tree, root, {root.key})
+    return tree
+
+
+def _grow(found: Lineage, tree: Tree, node: Node, shown: set[str]) -> None:
+    groups: dict[tuple[str, str], list[tuple[Edge, Node]]] = {}
+    for edge, other in found.steps(node.key):
+        groups.setdefault((edge.relation.value, other.kind.value), []).append((edge, other))
+    for (relation, kind), steps in groups.items():
+        for edge, other in steps[:_SHOWN]:
+            again = other.key in shown
+            above = " [dim](above)[/]" if again else ""
+            branch = tree.add(f"[dim]{relation}[/] {_line(other, edge.facts)}{above}")
+            if again:
+                continue
+            shown.add(other.key)
+            for uuid in other.members or ():
+                branch.add(uuid)
+            _grow(found, branch, other, shown)
+        if len(steps) > _SHOWN:
+            tree.add(f"[dim]{relation} {len(steps) - _SHOWN:,} more of kind {kind}: --json[/]")
+
+
+def _line(node: Node, of_edge: Any) -> str:
+    known = {**node.facts, **of_edge}
+    facts = [f"{name.replace('_', ' ')} {_value(known[name])}" for name in _TOLD if name in known]
+    name = node.name or node.id
+    parts = [f"[bold cyan]{node.kind.value.replace('_', ' ')}[/] {escape(name)}"]
+    if name != node.id and node.kind.value != "trades":
+        parts.append(f"[dim]{escape(node.id)}[/]")
+    if node.at is not None and node.kind.value != "trades":
+        parts.append(f"{node.at:%Y-%m-%d %H:%M}")
+    return " ".join(parts) + ("" if not facts else "  " + escape("; ".join(facts)))
+
+
+def _value(value: Any) -> str:
+    if not isinstance(value, dict):
+        return text_of(value)
+    parts = [f"{name} {text_of(number)}" for name, number in list(value.items())[:_MOST]]
+    more = len(value) - len(parts)
+    return ", ".join(parts) + (f", {more} more" if more else "")

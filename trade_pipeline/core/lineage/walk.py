@@ -1,0 +1,37 @@
+"""Walks from a stored object up to its sources, or down to what came of it."""
+
+from __future__ import annotations
+
+import psycopg
+
+from trade_pipeline.core.lineage.down import Downward
+from trade_pipeline.core.lineage.graph import Direction, Kind, Lineage
+from trade_pipeline.core.lineage.stored import root_node
+from trade_pipeline.core.lineage.up import Upward
+
+
+def lineage(
+    connection: psycopg.Connection,
+    kind: Kind,
+    name: str,
+    direction: Direction,
+    *,
+    members: bool = False,
+) -> Lineage:
+    """What an object was made from, or what was made from it.
+
+    Args:
+        connection: as ``trade_reader``.
+        kind, name: see `stored.root_node`.
+        members: whether sets of trades list their UUIDs.
+
+    Raises:
+        BadConfig, InvalidRecord, UnknownTrade: see `stored.root_node`.
+    """
+    root = root_node(connection, kind, name)
+    found = Lineage(root, direction)
+    if direction is Direction.UP:
+        Upward(connection, found, members=members).walk(root)
+    else:
+        Downward(connection, found, members=members).walk(root)
+    return found
