@@ -18,6 +18,7 @@ from trade_pipeline.defs.contracts import (
     session_contracts,
 )
 from trade_pipeline.defs.datasets import dataset_guards, training_dataset
+from trade_pipeline.defs.dossier import dossier, trade_dossier
 from trade_pipeline.defs.features import rug_risk_model, trade_features
 from trade_pipeline.defs.jobs import (
     backtest_job,
@@ -65,6 +66,7 @@ defs = dg.Definitions(
         market_events,
         backtest_session,
         performance_report,
+        dossier,
         shadow_outcomes,
         rug_risk_model,
         trade_features,
@@ -104,6 +106,7 @@ defs = dg.Definitions(
         halt_job,
         flatten_job,
         resume_job,
+        trade_dossier,
     ],
     schedules=[retraining_schedule, monitoring_schedule, live_labelling_schedule],
     sensors=[retraining_sensor, canary_sensor, rollback_sensor, live_session_sensor, alert_sensor],

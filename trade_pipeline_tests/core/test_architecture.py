@@ -30,6 +30,7 @@ FLOW = (
     "report",
     "tracking",
     "lineage",
+    "dossier",
     "scanner",
     "bot",
 )

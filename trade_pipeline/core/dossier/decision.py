@@ -138,8 +138,9 @@ def _rules(
         None if risk is None else risk <= signal.max_rug_risk,
     )  # fmt: skip
     yield ("low_volatility",), rule(
-        "Move of 24 h", percent(move), f"at least {percent(signal.min_move_24h)} up or down",
-        move is not None and abs(move) >= signal.min_move_24h,
+        "Move of 24 h", percent(move),
+        f"at least {percent(signal.min_move_24h)} up or down; unknown is no reason to skip",
+        move is None or abs(move) >= signal.min_move_24h,
     )  # fmt: skip
     confidence = candidate["confidence"]
     yield ("low_confidence",), rule(
@@ -207,6 +208,7 @@ def _sizing(
         ),
         (
             "Volatility", f"x {share / certain:.3f}",
+            "unknown, which halves the size" if volatility is None else
             f"{percent(volatility)} an hour; above {percent(config.target_volatility)} the size "
             "shrinks",
         ),

@@ -98,7 +98,10 @@ def _models(dossier: Dossier) -> list[Block]:
 def _contributions(dossier: Dossier, features: Mapping[str, KnownFeature]) -> list[Block]:
     told = dossier.explanation.contributions
     # The sums, such as "(base)", are named in brackets; they come last.
-    order = sorted(told, key=lambda name: (name.startswith("("), -abs(told[name])))
+    order = sorted(
+        (name for name in told if told[name]),
+        key=lambda name: (name.startswith("("), -abs(told[name])),
+    )
     odds = math.fsum(told.values())
     confidence = 1.0 / (1.0 + math.exp(-odds))
     how = "computed again from the stored features; " if dossier.explanation.computed else ""
@@ -106,7 +109,8 @@ def _contributions(dossier: Dossier, features: Mapping[str, KnownFeature]) -> li
     blocks: list[Block] = [
         Note(
             f"What moved the model's confidence ({how}log odds of a profit: what is right of zero "
-            "speaks for buying, what is left of it against; +0.7 doubles the odds)."
+            "speaks for buying, what is left of it against; +0.7 doubles the odds; (base) is where "
+            "the model starts without any of them)."
         ),
         Bars(
             title, "log odds of a profit", [(name, told[name]) for name in order],

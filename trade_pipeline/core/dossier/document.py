@@ -36,5 +36,6 @@ def document_of(dossier: Dossier) -> dict[str, Any]:
         "barriers": None if dossier.barriers is None else asdict(dossier.barriers),
         "intents": list(dossier.intents),
         "reconciliations": list(dossier.reconciliations),
+        "lineage": {"up": dossier.up.to_dict(), "down": dossier.down.to_dict()},
         "ledger": [asdict(one) for one in dossier.ledger],
     }

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from trade_pipeline.core.lineage.graph import Lineage
 from trade_pipeline.core.market.event import Floats, Ints
 from trade_pipeline.core.session.config import TradingConfig
 
@@ -203,6 +204,7 @@ class Dossier:
         settings: behind ``params_ptr``; None where they are not settings of a session.
         vector: of the decision's feature set.
         models: by version.
+        up, down: what the trade was made from, and what was made from it.
         market: None where it was not read; ``market_note`` says why.
     """
 
@@ -225,8 +227,12 @@ class Dossier:
     orders: Sequence[OrderStory]
     barriers: Barriers | None
     ledger: Sequence[LedgerEntry]
+    up: Lineage
+    down: Lineage
     market: MarketAround | None = None
-    market_note: str = "the market was not asked for"
+    market_note: str = (
+        "The market around the trade is drawn by --html FILE and by the job trade_dossier."
+    )
 
     @property
     def realised(self) -> Content | None:

@@ -11,7 +11,7 @@ from trade_pipeline.core.dossier.page import Bars, Block, Note, Page, Picture, T
 _STYLE = """
 :root { color-scheme: light; }
 body { font: 15px/1.5 system-ui, sans-serif; color: #252b37; background: #f4f6f9; margin: 0; }
-main { max-width: 62rem; margin: 0 auto; padding: 1.5rem 1rem 4rem; }
+main { max-width: 66rem; margin: 0 auto; padding: 1.5rem 1rem 4rem; }
 header, section { background: #fff; border: 1px solid #dde2ea; border-radius: 8px;
   padding: 1rem 1.4rem 1.2rem; margin-bottom: 1.1rem; }
 header { border-left: 8px solid #8a93a5; }
@@ -27,7 +27,7 @@ p { margin: .35rem 0; }
 table { border-collapse: collapse; width: 100%; font-size: .88rem; }
 th, td { text-align: left; vertical-align: top; padding: .28rem .7rem .28rem 0;
   border-bottom: 1px solid #e7ebf1; overflow-wrap: anywhere; }
-th { color: #5b6474; font-weight: 600; }
+th { color: #5b6474; font-weight: 600; overflow-wrap: normal; }
 td.short { white-space: nowrap; }
 tr.good td:last-child { color: #1c7a6f; }
 tr.bad td:last-child { color: #b3303f; font-weight: 600; }

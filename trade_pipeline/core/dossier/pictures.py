@@ -15,6 +15,8 @@ from trade_pipeline.core.report.pictures import INK, LOST, WON, picture
 _GRID, _SOFT, _LINE, _FETCHED = "#d7dce5", "#8a93a5", "#3a5a98", "#d08c1f"
 # From this ratio of highest to lowest on, equal steps are equal ratios.
 _DECADE = 10.0
+# Of the stop and of the target: where the picture of the barriers ends.
+_NEAR = (0.75, 1.25)
 
 
 def contributions_png(rows: Sequence[tuple[str, float]], title: str) -> bytes:
@@ -40,13 +42,25 @@ def contributions_png(rows: Sequence[tuple[str, float]], title: str) -> bytes:
     return picture(title[0].upper() + title[1:], draw, 0.9 + 0.32 * len(rows))
 
 
-def price_png(dossier: Dossier) -> bytes:
-    """Price and liquidity (or only what the records tell), with decision, barriers and fills."""
+def far_from_barriers(dossier: Dossier) -> bool:
+    """Whether the price went so far that the barriers lie on each other in the whole picture."""
+    if dossier.market is None or dossier.barriers is None:
+        return False
+    known = dossier.market.price[dossier.market.price > 0]
+    return len(known) > 0 and float(known.max() / known.min()) >= _DECADE
+
+
+def price_png(dossier: Dossier, *, near: bool = False) -> bytes:
+    """Price and liquidity (or only what the records tell), with decision, barriers and fills.
+
+    Args:
+        near: the prices around the barriers alone, where there are some.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     market = dossier.market
-    pool = market is not None and bool(np.isfinite(market.liquidity).any())
+    pool = not near and market is not None and bool(np.isfinite(market.liquidity).any())
     figure = Figure(figsize=(9.0, 5.6 if pool else 4.2), dpi=110, layout="constrained")
     axes = figure.subplots(
         2 if pool else 1, sharex=True, squeeze=False,
@@ -60,7 +74,7 @@ def price_png(dossier: Dossier) -> bytes:
         prices += market.price[np.isfinite(market.price) & (market.price > 0)].tolist()
         if pool:
             _steps(axes[1], times, market.liquidity, _SOFT, None, 1.2)
-            _style(axes[1], "liquidity (USD)", market.liquidity.tolist())
+            _style(axes[1], "liquidity, USD", market.liquidity.tolist())
     else:
         top.set_title("No market at hand: drawn from the records alone", loc="left", fontsize=10)
     prices += _trade(dossier, top)
@@ -74,6 +88,10 @@ def price_png(dossier: Dossier) -> bytes:
     top.plot([], [], color=INK, linewidth=1.0, label="decision")
     if dossier.candidate["decision"] == "skip":
         top.fill_between([], [], color=_SOFT, alpha=0.12, label="not known at the decision")
+    if near and dossier.barriers is not None:
+        lowest, highest = _NEAR[0] * dossier.barriers.stop, _NEAR[1] * dossier.barriers.target
+        prices = [value for value in prices if lowest <= value <= highest]
+        top.set_ylim(lowest, highest)
     _style(top, "USD per token", prices)
     _time_axis(axes[-1])
     figure.legend(loc="outside lower center", ncols=4, fontsize=8, frameon=False)
@@ -141,7 +159,7 @@ def _style(axes: Any, name: str, values: Sequence[float]) -> None:
     known = [value for value in values if np.isfinite(value) and value > 0]
     if known and max(known) / min(known) >= _DECADE:
         axes.set_yscale("log")
-        name += ", log scale"
+        name += "\n(log scale)"
     axes.set_ylabel(name, fontsize=9, color=INK)
     axes.grid(axis="y", color=_GRID, linewidth=0.7)
     axes.set_axisbelow(True)

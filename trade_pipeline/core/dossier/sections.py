@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 from trade_pipeline.core.dossier.decision_section import decision_section
 from trade_pipeline.core.dossier.facts import Content, Dossier, OrderStory
+from trade_pipeline.core.dossier.lineage_section import lineage_section
 from trade_pipeline.core.dossier.page import Block, Note, Page, Picture, Section, Table
-from trade_pipeline.core.dossier.pictures import price_png
+from trade_pipeline.core.dossier.pictures import far_from_barriers, price_png
 from trade_pipeline.core.dossier.verdict import result_in_words, subtitle, verdict
 from trade_pipeline.core.dossier.words import (
     ENDED,
@@ -20,8 +22,12 @@ from trade_pipeline.core.dossier.words import (
     short,
     usd,
 )
+from trade_pipeline.core.records import TerminationReason
 from trade_pipeline.core.research.rug import WEIGHTS
 
+_CENT = 0.01
+# From this share of a barrier on, a price is told to be past it.
+_PLAINLY = 0.01
 _SOURCE_STATES = {
     "stored": "its bytes are stored",
     "expired": "expired and removed; the address still proves what it was",
@@ -71,6 +77,7 @@ def page_of(dossier: Dossier) -> Page:
             decision_section(dossier),
             _orders(dossier),
             _outcome(dossier),
+            lineage_section(dossier),
             _ledger(dossier),
         ),
     )
@@ -98,8 +105,11 @@ def _known(dossier: Dossier) -> Section:
             for key, (name, shown) in _MARKET.items()
             if key in research["market"]
         ]
-        blocks.append(Table("Market at the decision", ("", ""), rows))
-        blocks.append(_rug(research))
+        known = [row for row in rows if row[1] != "unknown"]
+        blocks.append(Table("Market at the decision", ("", ""), known))
+        if unknown := [name for name, value in rows if value == "unknown"]:
+            blocks.append(Note(f"Not known: {'; '.join(unknown)}."))
+        blocks += _rug(research)
         blocks.append(_sentiment(research))
         if facts := research["facts"]:
             blocks.append(
@@ -112,16 +122,19 @@ def _known(dossier: Dossier) -> Section:
     return Section("What was known", intro, blocks)
 
 
-def _rug(research: Content) -> Block:
+def _rug(research: Content) -> list[Block]:
     scores: Mapping[str, float] = research["rugpull_heuristic_scores"]
     title = f"Signs of a rug pull: combined risk {percent(research['rug_risk'])}"
-    rows, marks = [], []
-    for name in (*WEIGHTS, *(one for one in scores if one not in WEIGHTS)):
-        score = scores.get(name)
-        known = "not known" if score is None else percent(abs(score))
-        rows.append((_HEURISTICS.get(name, name.replace("_", " ")), known))
-        marks.append("bad" if score is not None and score >= 0.5 else "")
-    return Table(title, ("Sign", "How plain it was"), rows, marks=marks)
+    names = sorted(scores, key=lambda name: -scores[name])
+    rows = [(_HEURISTICS.get(name, name.replace("_", " ")), percent(abs(scores[name])))
+            for name in names]  # fmt: skip
+    blocks: list[Block] = [
+        Table(title, ("Sign", "How plain it was"), rows,
+              marks=["bad" if scores[name] >= 0.5 else "" for name in names])
+    ]  # fmt: skip
+    if unknown := [one.replace("_", " ") for one in WEIGHTS if one not in scores]:
+        blocks.append(Note(f"Could not be judged: {', '.join(unknown)}."))
+    return blocks
 
 
 def _sentiment(research: Content) -> Block:
@@ -174,6 +187,17 @@ def _orders(dossier: Dossier) -> Section:
     )
     blocks: list[Block] = [
         Picture("Price and liquidity", lambda: price_png(dossier), dossier.market_note),
+        *(
+            [
+                Picture(
+                    "The same, around the barriers",
+                    lambda: price_png(dossier, near=True),
+                    "the price between stop and target",
+                )
+            ]
+            if far_from_barriers(dossier)
+            else []
+        ),
         Note(dossier.market_note, warns=dossier.market is None),
     ]
     if dossier.barriers is not None:
@@ -189,11 +213,12 @@ def _orders(dossier: Dossier) -> Section:
                 ],
             )
         )  # fmt: skip
+    blocks += _past_the_barrier(dossier)
     if not dossier.orders:
         blocks.append(Note("No order was sent."))
     else:
         head = (
-            "Order", "Sent", "Ended", "How", "Price", "Value", "Worse than decided", "Latency",
+            "Order", "Sent", "What came of it", "Price per token", "Value", "Worse than decided",
             "Fees",
         )  # fmt: skip
         marks = ["bad" if one.ended == "rejected" else "" for one in dossier.orders]
@@ -206,11 +231,38 @@ def _orders(dossier: Dossier) -> Section:
                 (one.costs_usd, "paid on top"), (one.inside_usd, "inside the price"),
             )
             for name, amount in costs.items()
+            if amount
         ]  # fmt: skip
         if inside:
             blocks.append(Table("What they cost", ("Order", "Cost", "Amount", "How"), inside))
     blocks += _intents(dossier)
     return Section("Orders, and the market around them", intro, blocks)
+
+
+def _past_the_barrier(dossier: Dossier) -> list[Block]:
+    """Where the sale fetched plainly more or less than the barrier that caused it."""
+    at, outcome = dossier.barriers, dossier.realised
+    barrier = None
+    if at is not None and outcome is not None:
+        barrier = {
+            TerminationReason.STOP_LOSS: ("stop", at.stop),
+            TerminationReason.PROFIT_TARGET: ("target", at.target),
+        }.get(outcome["termination_reason"])
+    sold = [one for one in dossier.orders if one.leg == "exit" and one.price is not None]
+    if barrier is None or not sold or sold[-1].price is None:
+        return []
+    name, level = barrier
+    off = sold[-1].price / level - 1.0
+    if abs(off) < _PLAINLY:
+        return []
+    side = "above" if off > 0 else "below"
+    return [
+        Note(
+            f"The {name} was reached, and the sale fetched {percent(abs(off))} {side} it: an order "
+            "is sent when an event of the market shows the barrier reached, that event can lie "
+            "far past it, and the market moves on until the order arrives."
+        )
+    ]
 
 
 def _order_name(order: OrderStory) -> str:
@@ -222,22 +274,29 @@ def _order_row(order: OrderStory) -> tuple[str, ...]:
     how = order.ended.replace("_", " ")
     if order.fills > 1:
         how += f" in {order.fills} parts"
+    if order.latency_ms is not None:
+        how += f" after {duration(order.latency_ms / 1_000)}"
+    elif order.ended_at is not None and order.submitted_at is not None:
+        how += f" after {duration((order.ended_at - order.submitted_at).total_seconds())}"
     if order.note:
         how += f": {order.note}"
-    if order.reason:
-        how += f" ({ENDED.get(order.reason, order.reason)})"
-    latency = None if order.latency_ms is None else order.latency_ms / 1_000
+    if order.stop_price:
+        how += f"; a stop that rested at the venue, at {price(order.stop_price)}"
+    elif order.reason:
+        how += f"; sent {_sent(order.reason)}"
     return (
         _order_name(order),
         moment(order.submitted_at),
-        moment(order.ended_at) if order.ended_at else "-",
         how,
         price(order.price) if order.price is not None else "-",
         usd(order.value_usd) if order.value_usd is not None else "-",
         percent(order.slippage, 2) if order.slippage is not None else "-",
-        duration(latency) if latency is not None else "-",
         usd(sum(order.costs_usd.values())) if order.costs_usd else "-",
     )
+
+
+def _sent(reason: str) -> str:
+    return ENDED.get(reason, reason).replace("sold ", "")
 
 
 def _intents(dossier: Dossier) -> list[Block]:
@@ -291,29 +350,51 @@ def _outcome(dossier: Dossier) -> Section:
             "skip": "Nothing was bought, and no shadow is computed so far.",
         }[dossier.candidate["decision"]]
         return Section("What came of it", intro, [Note(told)])
-    rows, marks = [], []
-    for one in dossier.outcomes:
-        revised = f", correction {one['revision']}" if one["revision"] else ""
-        rows.append(
-            (
-                f"{one['kind']}{revised}",
-                result_in_words(one).rstrip("."),
-                ENDED.get(one["termination_reason"], one["termination_reason"])
-                + (" (written off)" if one.get("written_off") else ""),
-                duration(one["time_in_market_seconds"]),
-                moment(one["closed_at"]),
-                _points(one["worst_percent"]),
-                _points(one["best_percent"]),
-                usd(one["fees_usd"]),
-                percent(one["exit_impact"], 2),
-            )
+    facts = [
+        (
+            str(one["kind"]) + (f", correction {one['revision']}" if one["revision"] else ""),
+            result_in_words(one).rstrip("."),
+            ENDED.get(one["termination_reason"], one["termination_reason"])
+            + (" (what was left could not be sold)" if one.get("written_off") else ""),
+            duration(one["time_in_market_seconds"]),
+            moment(one["closed_at"]),
+            _points(one["worst_percent"]),
+            _points(one["best_percent"]),
+            "unknown" if one["fees_usd"] is None else usd(one["fees_usd"]),
+            percent(one["exit_impact"], 2),
         )
-        marks.append("good" if one["realized_pnl_percent"] > 0 else "bad")
-    head = (
-        "Outcome", "Result after all costs", "Ended", "In the market", "Closed", "Worst moment",
-        "Best moment", "Fees", "Own impact of the sale",
+        for one in dossier.outcomes
+    ]
+    names = (
+        "", "Result after all costs", "Ended", "In the market", "Closed",
+        "Worst moment, if all had been sold", "Best moment, if all had been sold",
+        "Fees and gas", "Own impact of the sale",
     )  # fmt: skip
-    return Section("What came of it", intro, [Table("", head, rows, marks=marks)])
+    head, *rows = zip(names, *facts, strict=True)
+    return Section("What came of it", intro, [Table("", head, rows), *_sum(dossier)])
+
+
+def _sum(dossier: Dossier) -> list[Block]:
+    """How the realised result adds up, where all amounts are stored."""
+    outcome = dossier.realised
+    filled = [one for one in dossier.orders if one.fills]
+    if outcome is None or outcome["pnl_usd"] is None:
+        return []
+    if any(one.value_usd is None for one in filled):
+        return []
+    paid = math.fsum(one.value_usd or 0.0 for one in filled if one.leg == "entry")
+    got = math.fsum(one.value_usd or 0.0 for one in filled if one.leg == "exit")
+    fees = math.fsum(cost for one in dossier.orders for cost in one.costs_usd.values())
+    rows = [
+        ("Got for the tokens", f"{got:+,.2f} USD"),
+        ("Paid for the tokens", f"{-paid:+,.2f} USD"),
+        ("Fees and gas on top, of every order", f"{-fees:+,.2f} USD"),
+        ("Result", f"{outcome['pnl_usd']:+,.2f} USD"),
+    ]
+    blocks: list[Block] = [Table("How the result adds up", ("", ""), rows)]
+    if abs(got - paid - fees - outcome["pnl_usd"]) > _CENT:
+        blocks.append(Note("These amounts do not add up to the stored result.", warns=True))
+    return blocks
 
 
 def _ledger(dossier: Dossier) -> Section:
