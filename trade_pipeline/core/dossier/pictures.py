@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from typing import Any
 
@@ -17,6 +17,8 @@ _GRID, _SOFT, _LINE, _FETCHED = "#d7dce5", "#8a93a5", "#3a5a98", "#d08c1f"
 _DECADE = 10.0
 # Of the stop and of the target: where the picture of the barriers ends.
 _NEAR = (0.75, 1.25)
+# What is less of the whole time is looked at more closely, with so much beside it at least.
+_SHORT, _BESIDE = 0.2, timedelta(minutes=10)
 
 
 def contributions_png(rows: Sequence[tuple[str, float]], title: str) -> bytes:
@@ -42,19 +44,22 @@ def contributions_png(rows: Sequence[tuple[str, float]], title: str) -> bytes:
     return picture(title[0].upper() + title[1:], draw, 0.9 + 0.32 * len(rows))
 
 
-def far_from_barriers(dossier: Dossier) -> bool:
-    """Whether the price went so far that the barriers lie on each other in the whole picture."""
-    if dossier.market is None or dossier.barriers is None:
+def needs_a_closer_look(dossier: Dossier) -> bool:
+    """Whether the trade is too small in the whole picture, in price or in time."""
+    market, span = dossier.market, _held(dossier)
+    if market is None or dossier.barriers is None or span is None:
         return False
-    known = dossier.market.price[dossier.market.price > 0]
-    return len(known) > 0 and float(known.max() / known.min()) >= _DECADE
+    known = market.price[market.price > 0]
+    shown = (int(market.times[-1]) - int(market.times[0])) / 1e6
+    short = (span[1] - span[0]).total_seconds() < _SHORT * shown
+    return short or (len(known) > 0 and float(known.max() / known.min()) >= _DECADE)
 
 
 def price_png(dossier: Dossier, *, near: bool = False) -> bytes:
     """Price and liquidity (or only what the records tell), with decision, barriers and fills.
 
     Args:
-        near: the prices around the barriers alone, where there are some.
+        near: from entry to exit alone, and the prices around the barriers, where there are some.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -92,6 +97,9 @@ def price_png(dossier: Dossier, *, near: bool = False) -> bytes:
         lowest, highest = _NEAR[0] * dossier.barriers.stop, _NEAR[1] * dossier.barriers.target
         prices = [value for value in prices if lowest <= value <= highest]
         top.set_ylim(lowest, highest)
+        if (span := _held(dossier)) is not None:
+            beside = max((span[1] - span[0]) / 4, _BESIDE)
+            top.set_xlim(_date(span[0] - beside), _date(span[1] + beside))
     _style(top, "USD per token", prices)
     _time_axis(axes[-1])
     figure.legend(loc="outside lower center", ncols=4, fontsize=8, frameon=False)
@@ -100,17 +108,25 @@ def price_png(dossier: Dossier, *, near: bool = False) -> bytes:
     return buffer.getvalue()
 
 
+def _held(dossier: Dossier) -> tuple[datetime, datetime] | None:
+    """From the first purchase to the last sale, or to the longest holding time; None before."""
+    opened = [one.ended_at for one in dossier.orders if one.leg == "entry" and one.fills]
+    if dossier.barriers is None or not opened or opened[0] is None:
+        return None
+    ends = [one.ended_at for one in dossier.orders if one.leg == "exit" and one.fills]
+    known = [one for one in ends if one is not None]
+    closed = dossier.realised is not None and known
+    return opened[0], max(known) if closed else dossier.barriers.until
+
+
 def _trade(dossier: Dossier, axes: Any) -> list[float]:
     """Barriers, fills and what a sale would have fetched; gives the prices that were drawn."""
     drawn: list[float] = []
     exits = [one for one in dossier.orders if one.leg == "exit" and one.fills]
     opened = [one for one in dossier.orders if one.leg == "entry" and one.fills]
     at = dossier.barriers
-    if at is not None and opened and opened[0].ended_at is not None:
-        start, end = opened[0].ended_at, at.until
-        ends = [one.ended_at for one in exits if one.ended_at is not None]
-        if ends and dossier.realised is not None:
-            end = max(ends)
+    if at is not None and (held := _held(dossier)) is not None:
+        start, end = held
         span = [_date(start), _date(end)]
         for level, colour, style, name in (
             (at.target, WON, "--", "target"), (at.entry, INK, ":", "paid"),
@@ -121,10 +137,10 @@ def _trade(dossier: Dossier, axes: Any) -> list[float]:
         market = dossier.market
         if market is not None:
             first, last = int(start.timestamp() * 1e6), int(end.timestamp() * 1e6)
-            held = (market.times >= first) & (market.times <= last)
-            if held.any() and np.isfinite(market.fetched[held]).any():
+            inside = (market.times >= first) & (market.times <= last)
+            if inside.any() and np.isfinite(market.fetched[inside]).any():
                 _steps(
-                    axes, _dates(market.times[held]), market.fetched[held], _FETCHED,
+                    axes, _dates(market.times[inside]), market.fetched[inside], _FETCHED,
                     "a sale of all would fetch", 1.0,
                 )  # fmt: skip
     elif dossier.research is not None and dossier.research["price_usd"] and dossier.market is None:
@@ -156,9 +172,12 @@ def _steps(axes: Any, times: Any, values: Any, colour: str, name: str | None, wi
 
 
 def _style(axes: Any, name: str, values: Sequence[float]) -> None:
+    from matplotlib.ticker import NullFormatter
+
     known = [value for value in values if np.isfinite(value) and value > 0]
     if known and max(known) / min(known) >= _DECADE:
         axes.set_yscale("log")
+        axes.yaxis.set_minor_formatter(NullFormatter())
         name += "\n(log scale)"
     axes.set_ylabel(name, fontsize=9, color=INK)
     axes.grid(axis="y", color=_GRID, linewidth=0.7)

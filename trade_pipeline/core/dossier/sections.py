@@ -9,7 +9,7 @@ from trade_pipeline.core.dossier.decision_section import decision_section
 from trade_pipeline.core.dossier.facts import Content, Dossier, OrderStory
 from trade_pipeline.core.dossier.lineage_section import lineage_section
 from trade_pipeline.core.dossier.page import Block, Note, Page, Picture, Section, Table
-from trade_pipeline.core.dossier.pictures import far_from_barriers, price_png
+from trade_pipeline.core.dossier.pictures import needs_a_closer_look, price_png
 from trade_pipeline.core.dossier.verdict import result_in_words, subtitle, verdict
 from trade_pipeline.core.dossier.words import (
     ENDED,
@@ -190,12 +190,12 @@ def _orders(dossier: Dossier) -> Section:
         *(
             [
                 Picture(
-                    "The same, around the barriers",
+                    "The same, from entry to exit",
                     lambda: price_png(dossier, near=True),
                     "the price between stop and target",
                 )
             ]
-            if far_from_barriers(dossier)
+            if needs_a_closer_look(dossier)
             else []
         ),
         Note(dossier.market_note, warns=dossier.market is None),
