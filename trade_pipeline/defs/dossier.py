@@ -56,7 +56,11 @@ def dossier(config: DossierConfig, store: TradeStore) -> dg.MaterializeResult[An
         metadata={
             "verdict": dg.MetadataValue.text(printable(page.verdict)),
             "uuid": dg.MetadataValue.text(page.uuid),
-            "dossier": dg.MetadataValue.md(markdown_of(page)),
+            "kind": dg.MetadataValue.text(page.subtitle),
+        }
+        | {
+            f"{number} {title}": dg.MetadataValue.md(told)
+            for number, (title, told) in enumerate(markdown_of(page).items(), 1)
         }
     )
 

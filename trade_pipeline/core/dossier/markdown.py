@@ -20,16 +20,20 @@ from trade_pipeline.core.dossier.page import (
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~$-])")
 
 
-def markdown_of(page: Page) -> str:
-    """The whole page; pictures are inside."""
-    head = f"# {_text(page.verdict)}\n\n{_text(page.subtitle)}\n\nTrade {_text(page.uuid)}"
-    return "\n\n".join([head, *(section_markdown(one) for one in page.sections)])
+def markdown_of(page: Page) -> dict[str, str]:
+    """The page in parts by name, in order; what is folded is a part of its own, at the end."""
+    parts = {one.title: _section(page, one) for one in page.sections}
+    folded = [
+        block for one in page.sections for block in one.blocks
+        if isinstance(block, Table) and block.folded
+    ]  # fmt: skip
+    return parts | {table.title: _table(table) for table in folded}
 
 
-def section_markdown(section: Section) -> str:
-    """One section, with its title."""
-    head = f"## {_text(section.title)}\n\n_{_text(section.intro)}_"
-    return "\n\n".join([head, *(_block(one) for one in section.blocks)])
+def _section(page: Page, section: Section) -> str:
+    head = f"**{_text(page.verdict)}**\n\n## {_text(section.title)}\n\n_{_text(section.intro)}_"
+    shown = [one for one in section.blocks if not (isinstance(one, Table) and one.folded)]
+    return "\n\n".join([head, *(_block(one) for one in shown)])
 
 
 def _block(block: Block) -> str:

@@ -405,12 +405,12 @@ def _ledger(dossier: Dossier) -> Section:
     rows = [
         (
             TABLES.get(one.table, one.table) + (f" ({one.key})" if one.key else ""),
-            one.chain_id, f"{one.seq:,}", one.content_hash, one.chain_hash,
+            one.chain_id, f"{one.seq:,}", one.content_hash,
             moment(one.recorded_at),
         )
         for one in dossier.ledger
     ]  # fmt: skip
-    head = ("Record", "Chain", "Number", "Content (SHA-256)", "Chained hash", "Stored")
+    head = ("Record", "Chain", "Number", "Content (SHA-256)", "Stored")
     run = dossier.run
     facts = [
         ("Session", run["session_id"]),
