@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,11 +23,28 @@ _SHOWN = 12
 # Facts that a line of the tree tells, where the node has them.
 _TOLD = (
     "split", "trades", "by_split", "by_session", "by_decision", "by_outcome", "first", "last",
-    "decision", "reason", "outcome", "mode", "code_version", "market", "venue", "account",
-    "deployed_by", "override", "passed", "eligible", "looked_at", "feature_set", "registered",
-    "stored", "size_bytes",
+    "decision", "reason", "market", "venue", "account", "deployed_by", "override", "eligible",
+    "looked_at", "registered", "stored", "size_bytes",
 )  # fmt: skip
 _MOST = 6
+# How a relation reads from the source to the derived.
+_DOWN = {
+    "decided in": "decided",
+    "decided by": "decided",
+    "features of": "has features",
+    "holds": "held by",
+    "trained on": "trained",
+    "replaces": "replaced by",
+    "judges": "judged by",
+    "evidence": "evidence for",
+    "looked at": "looked at by",
+    "deploys": "deployed by",
+    "rests on": "proof of",
+    "restores": "restored by",
+    "made under": "decided",
+}
+# Kinds whose names do not say which one it is.
+_WITH_ID = ("trade", "session", "deployment", "market", "params", "artifact")
 
 
 def lineage(
@@ -90,8 +109,9 @@ def _export(found: list[Lineage], prov: Path | None, openlineage: Path | None) -
 
 def _tree(found: Lineage) -> Tree:
     root = found.nodes[found.root]
-    said = "was made from" if found.direction.value == "up" else "is behind"
-    tree = Tree(f"{_line(root, {})} [bold]{said}[/]")
+    up = found.direction.value == "up"
+    said = "is made from" if up else "led to"
+    tree = Tree(f"{_line(root, {})}\n[bold]{said}[/]")
     _grow(found, tree, root, {root.key})
     return tree
 
@@ -103,8 +123,11 @@ def _grow(found: Lineage, tree: Tree, node: Node, shown: set[str]) -> None:
     for (relation, kind), steps in groups.items():
         for edge, other in steps[:_SHOWN]:
             again = other.key in shown
-            above = " [dim](above)[/]" if again else ""
-            branch = tree.add(f"[dim]{relation}[/] {_line(other, edge.facts)}{above}")
+            said = relation if found.direction.value == "up" else _DOWN[relation]
+            branch = tree.add(
+                f"[dim]{said}[/] "
+                + (f"{_title(other)} [dim](above)[/]" if again else _line(other, edge.facts))
+            )
             if again:
                 continue
             shown.add(other.key)
@@ -112,22 +135,30 @@ def _grow(found: Lineage, tree: Tree, node: Node, shown: set[str]) -> None:
                 branch.add(uuid)
             _grow(found, branch, other, shown)
         if len(steps) > _SHOWN:
-            tree.add(f"[dim]{relation} {len(steps) - _SHOWN:,} more of kind {kind}: --json[/]")
+            tree.add(f"[dim]{len(steps) - _SHOWN:,} more of kind {kind}: --json[/]")
 
 
-def _line(node: Node, of_edge: Any) -> str:
+def _title(node: Node) -> str:
+    kind, name = node.kind.value, node.name or node.id
+    if kind == "trades":
+        # It is named by what holds it, which stands above; its number begins its facts.
+        return "[bold cyan]trades[/]"
+    title = f"[bold cyan]{kind.replace('_', ' ')}[/] {escape(name)}"
+    if kind in _WITH_ID and node.id != name:
+        title += f" [dim]{escape(node.id)}[/]"
+    return title
+
+
+def _line(node: Node, of_edge: Mapping[str, Any]) -> str:
     known = {**node.facts, **of_edge}
     facts = [f"{name.replace('_', ' ')} {_value(known[name])}" for name in _TOLD if name in known]
-    name = node.name or node.id
-    parts = [f"[bold cyan]{node.kind.value.replace('_', ' ')}[/] {escape(name)}"]
-    if name != node.id and node.kind.value != "trades":
-        parts.append(f"[dim]{escape(node.id)}[/]")
-    if node.at is not None and node.kind.value != "trades":
-        parts.append(f"{node.at:%Y-%m-%d %H:%M}")
-    return " ".join(parts) + ("" if not facts else "  " + escape("; ".join(facts)))
+    at = "" if node.at is None or node.kind.value == "trades" else f" {node.at:%Y-%m-%d %H:%M}"
+    return _title(node) + at + ("  " + escape("; ".join(facts)) if facts else "")
 
 
 def _value(value: Any) -> str:
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M}"
     if not isinstance(value, dict):
         return text_of(value)
     parts = [f"{name} {text_of(number)}" for name, number in list(value.items())[:_MOST]]

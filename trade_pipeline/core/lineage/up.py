@@ -154,8 +154,9 @@ class Upward:
         for model in model_nodes(self._connection, "m.model_version = %s", facts["model"]):
             self._found.link(deployment, model, Relation.DEPLOYS)
             self._model(model)
-        for gates in evaluation_nodes(self._connection, [facts["model"]]):
-            self._found.link(deployment, gates, Relation.RESTS_ON)
+            for gates in evaluation_nodes(self._connection, [model.id]):
+                self._found.link(deployment, gates, Relation.RESTS_ON)
+                self._found.link(gates, model, Relation.JUDGES)
         if (look := facts.get("evaluation")) is not None:
             for evaluation in look_nodes(self._connection, "evaluation_id = %s", look):
                 self._found.link(deployment, evaluation, Relation.RESTS_ON)
