@@ -23,11 +23,13 @@ from trade_pipeline.core.live.records import Reconciliation
 from trade_pipeline.core.live.session import live_session_id
 from trade_pipeline.core.market import archive
 from trade_pipeline.core.market.archive import archive_series
+from trade_pipeline.core.market.event import DAY
 from trade_pipeline.core.store.artifacts import ArtifactStore
 from trade_pipeline.core.store.server import EmbeddedPostgres
 from trade_pipeline.core.store.store import Store
 from trade_pipeline_tests.conftest import create_database
 from trade_pipeline_tests.core.live import paper
+from trade_pipeline_tests.core.session import stored
 
 ACCOUNT = paper.ACCOUNT
 
@@ -61,7 +63,7 @@ class Account:
 def account(server: EmbeddedPostgres, artifacts: ArtifactStore) -> Iterator[Account]:
     with create_database(server) as database:
         store = Store(database, artifacts)
-        assert paper.run(store, ACCOUNT).decisions
+        assert paper.run(store, ACCOUNT, record=True).decisions
         yield Account(store)
 
 
@@ -114,7 +116,8 @@ def test_what_a_restart_found_of_an_order_is_shown_with_its_trade_alone(account:
                     dossier.candidate["instrument"], facts,
                 )
             )  # fmt: skip
-        journal.flush()
+        at = stored.START + DAY
+        journal.commit(at, at, {})
     again = account.bought()
     assert [one["client_order_id"] for one in again.reconciliations] == [mine]
     html = html_of(page_of(again))

@@ -129,19 +129,12 @@ def test_a_trade_of_the_python_api_without_an_order_says_so(made: Made) -> None:
 def test_a_refused_entry_says_why_and_what_the_attempt_cost(made: Made) -> None:
     decided = samples.candidate(stake_usd=100.0)
     sent = {"order_id": "one", "entry_price": None, "slippage": None, "latency_metrics": {}}
-    page = page_of(
-        made.dossier(
-            decided,
-            samples.fill(decided.uuid, event=OrderEvent.SUBMITTED, **sent),
-            samples.fill(
-                decided.uuid,
-                event=OrderEvent.REJECTED,
-                costs_usd={"gas": 1.5},
-                note="the price left the slippage limit",
-                **sent,
-            ),
-        )  # fmt: skip
-    )
+    submitted = samples.fill(decided.uuid, event=OrderEvent.SUBMITTED, **sent)
+    refused = samples.fill(
+        decided.uuid, event=OrderEvent.REJECTED, costs_usd={"gas": 1.5},
+        note="the price left the slippage limit", **sent,
+    )  # fmt: skip
+    page = page_of(made.dossier(decided, submitted, refused))
     assert page.verdict.endswith(
         "but the order was refused: the price left the slippage limit. The attempt cost 1.50 USD."
     )

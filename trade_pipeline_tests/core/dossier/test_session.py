@@ -1,4 +1,4 @@
-"""Dossiers of a session's trades: the explanations agree with the records, whatever became of each."""
+"""Dossiers of a session's trades: what they explain agrees with the records."""
 
 from __future__ import annotations
 
@@ -174,8 +174,8 @@ def test_a_sale_far_past_its_barrier_is_explained(backtest: Backtest) -> None:
     assert any(
         text.startswith("The stop was reached, and the sale") for text in notes(page, warns=False)
     )
-    told = dict(table(page, "How the result adds up").rows)
-    amounts = [float(value.split()[0].replace(",", "")) for value in told.values()]
+    rows = table(page, "How the result adds up").rows
+    amounts = [float(value.split()[0].replace(",", "")) for _, value in rows]
     assert sum(amounts[:3]) == pytest.approx(amounts[3], abs=0.02)
 
 
