@@ -12,6 +12,7 @@ from rich.text import Text
 
 from trade_pipeline.cli.console import err, out, print_json
 from trade_pipeline.cli.inputs import Json, read_settings
+from trade_pipeline.core.errors import BadConfig
 
 if TYPE_CHECKING:
     from trade_pipeline.core.dossier.page import Bars, Block, Page, Table
@@ -52,7 +53,10 @@ def trace(
             dossier = around(dossier, connection, store.artifacts, data=data, mentions=mentions)
     page = page_of(dossier)
     if html is not None:
-        html.write_text(html_of(page), encoding="utf-8")
+        try:
+            html.write_text(html_of(page), encoding="utf-8")
+        except OSError as error:
+            raise BadConfig(f"html={str(html)!r}: {error.strerror}") from error
         err.print(f"wrote {html}", markup=False, soft_wrap=True)
     if as_json:
         print_json(document_of(dossier))

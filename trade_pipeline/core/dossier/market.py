@@ -17,8 +17,8 @@ from trade_pipeline.core.execution.amm import AmmVenue
 from trade_pipeline.core.ids import micros, moment_of
 from trade_pipeline.core.market.archive import archived_events
 from trade_pipeline.core.market.event import HOUR, Floats, Ints
+from trade_pipeline.core.market.feed import MarketFeed
 from trade_pipeline.core.outcome.events import read_events
-from trade_pipeline.core.records import Session
 from trade_pipeline.core.session.stored import market_of, read_session, require_market
 from trade_pipeline.core.store.artifacts import ArtifactStore
 
@@ -70,6 +70,12 @@ def around(
         events = _recorded(dossier, dossier.live["account"], connection, artifacts, start, end)
     elif run["mode"] != "backtest":
         return replace(dossier, market_note="No market is recorded for trades of the Python API.")
+    elif dossier.settings is None or run["range_start"] is None:
+        return replace(
+            dossier,
+            market_note="The settings of the session are not at hand, so its market cannot be "
+            "opened again.",
+        )
     elif run["market"] != "simulated" and data is None:
         return replace(
             dossier,
@@ -78,7 +84,10 @@ def around(
         )
     else:
         session = read_session(connection, run["session_id"])
-        events = _of_session(dossier, session, data, mentions, start, end)
+        feed = market_of(session, dossier.settings, data, mentions)
+        require_market(session, feed)
+        origin = f"the recording in {data}" if data else f"the simulator, seed {session.seed}"
+        events = _of_token(feed, dossier.candidate["instrument"], origin, start, end)
     if not len(events.times):
         return replace(
             dossier,
@@ -107,25 +116,12 @@ def window(dossier: Dossier) -> tuple[int, int]:
     return first - beside, last + beside
 
 
-def _of_session(
-    dossier: Dossier,
-    session: Session,
-    data: Path | None,
-    mentions: Path | None,
-    start: int,
-    end: int,
-) -> _Events:
-    if dossier.settings is None:
-        raise BadConfig(f"session_id={session.session_id!r}: its settings are not at hand")
-    feed = market_of(session, dossier.settings, data, mentions)
-    require_market(session, feed)
-    name = dossier.candidate["instrument"]
+def _of_token(feed: MarketFeed, name: str, origin: str, start: int, end: int) -> _Events:
     token = next((n for n, one in enumerate(feed.instruments) if one.name == name), None)
     if token is None:
-        raise BadMarketData(f"instrument={name!r}: this market does not have it")
-    events, _ = read_events(feed, {token: (start, end)})
-    origin = f"the simulator, seed {session.seed}" if data is None else f"the recording in {data}"
-    found, symbol = events.get(token), feed.instruments[token].symbol
+        raise BadMarketData(f"instrument={name!r}: {origin} does not have it")
+    found = read_events(feed, {token: (start, end)})[0].get(token)
+    symbol = feed.instruments[token].symbol
     if found is None:
         return _Events(np.empty(0, np.int64), {}, origin, symbol)
     return _Events(found.times, {name: found.column(name) for name in _READ}, origin, symbol)
