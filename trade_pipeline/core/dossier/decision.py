@@ -47,8 +47,7 @@ def explain(
         return Explanation(
             contributions=told,
             missing=(
-                f"No rule of the strategy decided this: {candidate['created_by']!r} asked for it "
-                "through the Python API.",
+                f"No rule of the strategy decided this: {candidate['created_by']!r} asked for it.",
             ),
         )
     missing = []
@@ -62,7 +61,8 @@ def explain(
         what = "settings" if settings is None else "snapshot"
         missing.append(f"The {what} behind the decision cannot be read: its rules are not shown.")
         return Explanation((), None, told, computed, missing)
-    entry = _entry_confidence(candidate, settings, models)
+    model = models.get(candidate["model_version"])
+    entry = None if model is None else model.entry_confidence
     sizing = None
     if candidate["stake_usd"] is not None:
         sizing = _sizing(candidate, research, market, settings, known, entry)
@@ -75,15 +75,6 @@ def _of_the_heuristic(known: Mapping[str, float | None]) -> dict[str, float]:
         name: np.array([math.nan if value is None else value]) for name, value in known.items()
     }
     return heuristic_contributions(columns, 0)
-
-
-def _entry_confidence(
-    candidate: Content, settings: TradingConfig, models: Mapping[str, ModelFacts]
-) -> float | None:
-    if candidate["model_version"] == HEURISTIC_VERSION:
-        return settings.strategy.signal.min_confidence
-    model = models.get(candidate["model_version"])
-    return None if model is None else model.entry_confidence
 
 
 def _gates(
@@ -240,6 +231,7 @@ def _impact_bound(
 def stake_in_words(sizing: Sizing, settings: TradingConfig) -> str:
     """Where a stake came from, in a sentence or two."""
     fund = settings.strategy.small_fund_usd
+    began = f"{number(fund)} USD"
     if sizing.equity_usd is None:
         return (
             f"The stake of {usd(sizing.stake_usd)} is the most whose own price impact stays within "
@@ -250,10 +242,12 @@ def stake_in_words(sizing: Sizing, settings: TradingConfig) -> str:
         f"{percent(sizing.share, 2)} of {usd(sizing.equity_usd)} are the {usd(sizing.stake_usd)} "
         "that were staked"
     )
+    if math.isclose(sizing.equity_usd, fund, rel_tol=_SAME_USD):
+        return f"{told}: the whole fund, {began}, was there."
     if sizing.equity_usd < fund:
         return (
-            f"{told}. The fund began with {number(fund)} USD; what it was worth at the decision is "
-            "not stored, so the difference is losses, a drawdown, the part of the fund that a "
-            "canary has, or cash that other positions held."
+            f"{told}. The fund began with {began}; what it was worth at the decision is not "
+            "stored, so the difference is losses, a drawdown, the part of the fund that a canary "
+            "has, or cash that other positions held."
         )
-    return f"{told}: what the fund, which began with {number(fund)} USD, was worth then."
+    return f"{told}: what the fund, which began with {began}, was worth then."

@@ -39,7 +39,7 @@ def gather(connection: psycopg.Connection, artifacts: ArtifactStore, uuid: UUID)
     roles = _roles(candidate, research)
     params = _params(artifacts, candidate["params_ptr"])
     settings = _settings(params)
-    models = _models(connection, artifacts, candidate)
+    models = _models(connection, artifacts, candidate, settings)
     vector = _vector(connection, artifacts, stored["feature_rows"])
     barriers = None
     if settings is not None:
@@ -95,7 +95,10 @@ def _settings(params: Mapping[str, Any] | None) -> TradingConfig | None:
 
 
 def _models(
-    connection: psycopg.Connection, artifacts: ArtifactStore, candidate: Content
+    connection: psycopg.Connection,
+    artifacts: ArtifactStore,
+    candidate: Content,
+    settings: TradingConfig | None,
 ) -> dict[str, ModelFacts]:
     """The models that had a say; of one that no registry knows, its name alone."""
     compared = candidate.get("canary") or {}
@@ -104,13 +107,16 @@ def _models(
     ]  # fmt: skip
     found = {}
     for version in dict.fromkeys(one for one in versions if one):
-        found[version] = _model(connection, artifacts, version)
+        if version == HEURISTIC_VERSION:
+            entry = None if settings is None else settings.strategy.signal.min_confidence
+            name = f"the built-in heuristic ({version})"
+            found[version] = ModelFacts(version, name, entry)
+        else:
+            found[version] = _model(connection, artifacts, version)
     return found
 
 
 def _model(connection: psycopg.Connection, artifacts: ArtifactStore, version: str) -> ModelFacts:
-    if version == HEURISTIC_VERSION:
-        return ModelFacts(version, "the built-in heuristic (heuristic-1)")
     try:
         record = read_model(connection, version)
     except BadConfig:

@@ -8,6 +8,7 @@ from trade_pipeline.core.dossier.facts import Dossier
 from trade_pipeline.core.dossier.page import Block, Note, Section, Table
 from trade_pipeline.core.dossier.words import moment, number, short
 from trade_pipeline.core.lineage.graph import Edge, Kind, Lineage, Node, Relation
+from trade_pipeline.core.strategy.confidence import HEURISTIC_VERSION
 
 _KINDS = {
     Kind.SESSION: "Session",
@@ -136,7 +137,11 @@ def _facts(node: Node) -> str:
     if node.kind is Kind.MODEL and "eligible" in facts:
         told.append("passed its gates" if facts["eligible"] else "has not passed its gates")
     if node.kind is Kind.MODEL and facts.get("registered") is False:
-        told.append("learned from nothing: its weights are written in the program")
+        written = node.id == HEURISTIC_VERSION
+        told.append(
+            "learned from nothing: its weights are written in the program" if written else
+            "no registered model"
+        )  # fmt: skip
     if node.kind is Kind.DEPLOYMENT:
         told.append(f"by {facts['deployed_by']}, {facts['market']}, {facts['account']}")
     if node.at is not None and node.kind in (Kind.DATASET, Kind.MODEL, Kind.DEPLOYMENT):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from trade_pipeline.core.dossier.facts import Dossier
+from trade_pipeline.core.ids import micros
 from trade_pipeline.core.report.pictures import INK, LOST, WON, picture
 
 _GRID, _SOFT, _LINE, _FETCHED = "#d7dce5", "#8a93a5", "#3a5a98", "#d08c1f"
@@ -42,6 +43,13 @@ def contributions_png(rows: Sequence[tuple[str, float]], title: str) -> bytes:
         axes.set_xlabel("against buying  <  log odds of a profit  >  for buying")
 
     return picture(title[0].upper() + title[1:], draw, 0.9 + 0.32 * len(rows))
+
+
+def has_a_price(dossier: Dossier) -> bool:
+    """Whether there is anything to draw."""
+    if dossier.market is not None or any(one.price is not None for one in dossier.orders):
+        return True
+    return dossier.research is not None and bool(dossier.research["price_usd"])
 
 
 def needs_a_closer_look(dossier: Dossier) -> bool:
@@ -136,13 +144,13 @@ def _trade(dossier: Dossier, axes: Any) -> list[float]:
             drawn.append(level)
         market = dossier.market
         if market is not None:
-            first, last = int(start.timestamp() * 1e6), int(end.timestamp() * 1e6)
-            inside = (market.times >= first) & (market.times <= last)
-            if inside.any() and np.isfinite(market.fetched[inside]).any():
-                _steps(
-                    axes, _dates(market.times[inside]), market.fetched[inside], _FETCHED,
-                    "a sale of all would fetch", 1.0,
-                )  # fmt: skip
+            # From the newest event before the entry on.
+            first = int(market.times.searchsorted(micros(start), "right")) - 1
+            inside = slice(max(0, first), int(market.times.searchsorted(micros(end), "right")))
+            fetched = market.fetched[inside]
+            if np.isfinite(fetched).any():
+                times = np.maximum(market.times[inside], micros(start))
+                _steps(axes, _dates(times), fetched, _FETCHED, "a sale of all would fetch", 1.0)
     elif dossier.research is not None and dossier.research["price_usd"] and dossier.market is None:
         decided, known = _date(dossier.candidate["decided_at"]), dossier.research["price_usd"]
         axes.plot([decided], [known], "o", color=_LINE, label="price at the decision")

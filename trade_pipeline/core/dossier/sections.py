@@ -9,7 +9,7 @@ from trade_pipeline.core.dossier.decision_section import decision_section
 from trade_pipeline.core.dossier.facts import Content, Dossier, OrderStory
 from trade_pipeline.core.dossier.lineage_section import lineage_section
 from trade_pipeline.core.dossier.page import Block, Note, Page, Picture, Section, Table
-from trade_pipeline.core.dossier.pictures import needs_a_closer_look, price_png
+from trade_pipeline.core.dossier.pictures import has_a_price, needs_a_closer_look, price_png
 from trade_pipeline.core.dossier.verdict import result_in_words, subtitle, verdict
 from trade_pipeline.core.dossier.words import (
     ENDED,
@@ -185,21 +185,19 @@ def _orders(dossier: Dossier) -> Section:
         "What was sent, what came back, and the market around it. A barrier is a price at which "
         "the whole position could be sold, after the pool's fee and the sale's own impact."
     )
-    blocks: list[Block] = [
-        Picture("Price and liquidity", lambda: price_png(dossier), dossier.market_note),
-        *(
-            [
-                Picture(
-                    "The same, from entry to exit",
-                    lambda: price_png(dossier, near=True),
-                    "the price between stop and target",
-                )
-            ]
-            if needs_a_closer_look(dossier)
-            else []
-        ),
-        Note(dossier.market_note, warns=dossier.market is None),
-    ]
+    blocks: list[Block] = []
+    if has_a_price(dossier):
+        blocks.append(
+            Picture("Price and liquidity", lambda: price_png(dossier), dossier.market_note)
+        )
+    if needs_a_closer_look(dossier):
+        blocks.append(
+            Picture(
+                "The same, from entry to exit", lambda: price_png(dossier, near=True),
+                "the price between stop and target",
+            )
+        )  # fmt: skip
+    blocks.append(Note(dossier.market_note, warns=dossier.market is None))
     if dossier.barriers is not None:
         at = dossier.barriers
         blocks.append(
