@@ -36,6 +36,7 @@ from trade_pipeline.core.features.registry import feature_set
 from trade_pipeline.core.ledger.append import append_now, read_chain
 from trade_pipeline.core.ledger.bulk import append_bulk
 from trade_pipeline.core.ledger.chain import LEDGER_COLUMNS, Chain
+from trade_pipeline.core.ledger.journal import Journal
 from trade_pipeline.core.lineage.graph import Direction, Kind
 from trade_pipeline.core.lineage.walk import lineage
 from trade_pipeline.core.records import Record
@@ -352,12 +353,17 @@ def _forget(server: EmbeddedPostgres) -> None:
 
 
 def _ingest_rates(server: EmbeddedPostgres, store: Store, trades: int) -> dict[str, float]:
-    """Records a second by the append path, and by a plain COPY of the same rows.
+    """Records a second by the append paths, and by a plain COPY of the same rows.
 
-    The plain ones write the same rows, linked before: into tables without anything, and into such
-    with the keys, indexes and checks of the real ones, but no foreign keys or triggers.
+    The appended ones are given records: `append_bulk` links and writes in turn, a session's journal
+    links the next ones meanwhile.  The plain ones are given rows that were linked before, and write
+    them into tables without anything, and into such with the keys, indexes and checks of the real
+    ones, but no foreign keys or triggers.
     """
-    spec = SessionSpec(10**6, _MONTHS, trades, "sha256:" + "a" * 64, HEURISTIC_VERSION)
+    spec, other = (
+        SessionSpec(10**6 + n, _MONTHS, trades, "sha256:" + "a" * 64, HEURISTIC_VERSION)
+        for n in range(2)
+    )
     # What belongs to one trade stays together, as a session writes it.
     batches = [
         list(records_of(spec, first, min(first + _INGESTED, trades)))
@@ -373,6 +379,17 @@ def _ingest_rates(server: EmbeddedPostgres, store: Store, trades: int) -> dict[s
         with store.database.connect(autocommit=True) as connection:
             for batch in batches:
                 append_bulk(connection, spec.session_id, batch)
+
+    journalled = [session_of(other), *records_of(other)]
+
+    def journal() -> None:
+        first, last = other.start, other.start + LASTS
+        with (
+            store.database.connect(autocommit=True) as connection,
+            Journal(connection, other.session_id, first=first, last=last) as written,
+        ):
+            for record in journalled:
+                written.append(record)
 
     def plain(prefix: str) -> Callable[[], None]:
         def copy() -> None:
@@ -392,17 +409,20 @@ def _ingest_rates(server: EmbeddedPostgres, store: Store, trades: int) -> dict[s
                 )  # fmt: skip
     told: dict[str, float] = {}
     for name, write in (
-        ("append path", append), ("plain COPY", plain("bare_")), ("keyed COPY", plain("keyed_")),
+        ("append", append), ("journal", journal),
+        ("plain COPY", plain("bare_")), ("keyed COPY", plain("keyed_")),
     ):  # fmt: skip
         started = time.perf_counter()
         write()
         told[name] = len(records) / (time.perf_counter() - started)
-        ratio = told["append path"] / told[name]
-        print(
-            f"{name:<26} {told[name]:,.0f} records/s; the append path has {ratio:.2f} of it "
-            f"({ratio / _INGEST:.2f} of what is asked for)",
-            flush=True,
-        )
+        print(f"{name:<26} {told[name]:,.0f} records/s", flush=True)
+    for path in ("append", "journal"):
+        for copied in ("plain COPY", "keyed COPY"):
+            ratio = told[path] / told[copied]
+            print(
+                f"{path} / {copied:<16} {ratio:.2f} ({ratio / _INGEST:.2f} of what is asked for)",
+                flush=True,
+            )
     return told
 
 

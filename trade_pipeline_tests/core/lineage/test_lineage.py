@@ -15,6 +15,7 @@ from trade_pipeline.core.canary.cycle import deploy_canary, look_at_canary
 from trade_pipeline.core.canary.deployments import promote, roll_back_production, rollback
 from trade_pipeline.core.canary.record import Scope
 from trade_pipeline.core.errors import BadConfig, InvalidRecord, UnknownTrade
+from trade_pipeline.core.ids import micros, trade_uuid
 from trade_pipeline.core.ledger.bulk import append_bulk
 from trade_pipeline.core.lineage.graph import Direction, Kind, Lineage, Relation
 from trade_pipeline.core.lineage.walk import lineage
@@ -43,7 +44,7 @@ class Promoted:
     model: str
     learned: str  # a trade of the dataset
     evidence: str  # a trade that the canary was measured with
-    too_late: str  # one that was decided after the look
+    outside: dict[str, str]  # some that it was not measured with, by why
 
 
 @pytest.fixture(scope="module")
@@ -54,17 +55,26 @@ def promoted(server: EmbeddedPostgres, strong: Strong) -> Iterator[Promoted]:
         store_later_session(store, 14, "later", canary=strong.model)
         assert look_at_canary(store, SCOPE, by="sensor").promoted
         with database.connect() as connection:
-            (last,) = read(connection, "SELECT max(decided_at) FROM trade.candidates")
-            append_bulk(
-                connection,
-                "after",
-                [
-                    samples.session("after", market=MARKET),
-                    samples.candidate(0, "after", canary_version=strong.model, canary={
-                        "production_model": HEURISTIC_VERSION}),
-                ],
-            )  # fmt: skip
-            assert last < samples.START
+            # Beside the same canary, but each in one thing outside of what the look compared.
+            outside = {
+                when: samples.candidate(
+                    number,
+                    "outside",
+                    uuid=trade_uuid("outside", "PEPE/USDT", number, micros(at)),
+                    decided_at=at,
+                    canary_version=strong.model,
+                    canary={"production_model": production},
+                )
+                for number, (when, at, production) in enumerate(
+                    (
+                        ("before the canary", datetime(2021, 5, 1, tzinfo=UTC), HEURISTIC_VERSION),
+                        ("after the look", datetime(2021, 7, 1, tzinfo=UTC), HEURISTIC_VERSION),
+                        ("beside another model", datetime(2021, 6, 9, tzinfo=UTC), "another"),
+                    )
+                )
+            }
+            session = samples.session("outside", market=MARKET)
+            append_bulk(connection, "outside", [session, *outside.values()])
         with database.connect("trade_reader") as connection:
             (learned,) = read(
                 connection, "SELECT uuid FROM trade.dataset_members WHERE split = 'test' LIMIT 1"
@@ -72,8 +82,8 @@ def promoted(server: EmbeddedPostgres, strong: Strong) -> Iterator[Promoted]:
             (evidence,) = read(
                 connection, "SELECT uuid FROM trade.candidates WHERE session_id = 'later' LIMIT 1"
             )
-        late = str(samples.candidate(0, "after").uuid)
-        yield Promoted(store, strong.dataset, strong.model, str(learned), str(evidence), late)
+        others = {when: str(one.uuid) for when, one in outside.items()}
+        yield Promoted(store, strong.dataset, strong.model, str(learned), str(evidence), others)
 
 
 @pytest.fixture
@@ -134,13 +144,12 @@ def test_a_trade_of_a_canary_s_time_leads_down_to_the_promotion_that_it_was_evid
     assert not found.of(Kind.DATASET)
 
 
-@pytest.mark.parametrize("when", ["before the canary", "after the look"])
-def test_a_trade_of_another_time_is_no_evidence(
+@pytest.mark.parametrize("when", ["before the canary", "after the look", "beside another model"])
+def test_a_trade_that_a_look_did_not_compare_is_no_evidence(
     reader: psycopg.Connection, promoted: Promoted, when: str
 ) -> None:
-    uuid = promoted.learned if when == "before the canary" else promoted.too_late
-    found = lineage(reader, Kind.TRADE, uuid, DOWN)
-    assert not [edge for edge in found.edges if edge.relation is Relation.EVIDENCE]
+    found = lineage(reader, Kind.TRADE, promoted.outside[when], DOWN)
+    assert list(found.nodes) == [found.root]
 
 
 def test_a_trade_leads_up_to_its_session_its_market_its_settings_and_both_models(
@@ -181,7 +190,6 @@ def test_a_deployment_leads_up_to_its_proofs_and_to_every_decision_that_they_res
     } <= relations(found)
     (seen,) = [node for node in found.of(Kind.TRADES) if "canary_evaluation" in node.id]
     (decided,) = read(reader, "SELECT count(*) FROM trade.candidates WHERE session_id = 'later'")
-    # The first one was decided at the moment at which the canary began, or later.
     assert seen.facts["by_session"] == {"later": decided}
 
 
