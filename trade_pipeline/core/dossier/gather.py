@@ -122,7 +122,7 @@ def _model(connection: psycopg.Connection, artifacts: ArtifactStore, version: st
     except BadConfig:
         return ModelFacts(version, short(version))
     try:
-        entry = float(orjson.loads(artifacts.get(record.artifact))["entry_confidence"])
+        entry = orjson.loads(artifacts.get(record.artifact)).get("entry_confidence")
     except (FileNotFoundError, ArtifactDamaged):
         entry = None
     return ModelFacts(record.model_version, record.short_name, entry, record.dataset_version)
