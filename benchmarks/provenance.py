@@ -4,8 +4,8 @@
 
 Loads chained trades over several months, stops where the disk has less than the floor left, makes
 datasets, models and deployments on them through the normal tables, and measures: the full trace of
-a trade (its records, its lineage up and down), the lineage of a dataset, and the append path beside
-a plain COPY of the same rows.
+a trade (its dossier without pictures, and with it the lineage up and down), the lineage of a
+dataset, and the append path beside a plain COPY of the same rows.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from trade_pipeline.core.canary.deployments import begin_canary, promote, record
 from trade_pipeline.core.canary.record import CanaryEvaluation, Scope
 from trade_pipeline.core.dataset.guards import GUARDS, GuardVerdict
 from trade_pipeline.core.dataset.record import DatasetRecord, dataset_version
+from trade_pipeline.core.dossier.gather import gather
 from trade_pipeline.core.features.registry import feature_set
 from trade_pipeline.core.ledger.append import append_now, read_chain
 from trade_pipeline.core.ledger.bulk import append_bulk
@@ -40,11 +41,10 @@ from trade_pipeline.core.ledger.journal import Journal
 from trade_pipeline.core.lineage.graph import Direction, Kind
 from trade_pipeline.core.lineage.walk import lineage
 from trade_pipeline.core.records import Record
-from trade_pipeline.core.store.artifacts import record_artifact
+from trade_pipeline.core.store.artifacts import ArtifactStore, record_artifact
 from trade_pipeline.core.store.server import EmbeddedPostgres
 from trade_pipeline.core.store.store import Store
 from trade_pipeline.core.strategy.confidence import HEURISTIC_VERSION
-from trade_pipeline.core.tracking import complete_trade_record
 from trade_pipeline.core.training.registry import (
     read_model,
     record_eligible,
@@ -286,7 +286,7 @@ def measure(
     _forget(server)
     with store.database.connect("trade_reader") as connection:
         for state, places in (("cold", cold), ("warm", warm), ("again", warm)):
-            spent = _timed(connection, (_uuid(loaded, place) for place in places))
+            spent = _timed(connection, store.artifacts, (_uuid(loaded, place) for place in places))
             for name, share in (("p50", 50), ("p99", 99)):
                 told[f"trace_{state}_{name}_ms"] = float(np.percentile(spent, share))
             print(
@@ -322,14 +322,14 @@ def measure(
     return told
 
 
-def _timed(connection: psycopg.Connection, uuids: Iterator[UUID]) -> list[float]:
+def _timed(
+    connection: psycopg.Connection, artifacts: ArtifactStore, uuids: Iterator[UUID]
+) -> list[float]:
     """Milliseconds of each trade's full trace."""
     spent = []
     for uuid in uuids:
         started = time.perf_counter()
-        complete_trade_record(connection, uuid)
-        for way in Direction:
-            lineage(connection, Kind.TRADE, str(uuid), way)
+        gather(connection, artifacts, uuid)
         spent.append(1_000 * (time.perf_counter() - started))
     return spent
 

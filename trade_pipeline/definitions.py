@@ -18,6 +18,7 @@ from trade_pipeline.defs.contracts import (
     session_contracts,
 )
 from trade_pipeline.defs.datasets import dataset_guards, training_dataset
+from trade_pipeline.defs.dossier import dossier, trade_dossier
 from trade_pipeline.defs.features import rug_risk_model, trade_features
 from trade_pipeline.defs.jobs import (
     backtest_job,
@@ -66,6 +67,7 @@ defs = dg.Definitions(
         market_events,
         backtest_session,
         performance_report,
+        dossier,
         shadow_outcomes,
         rug_risk_model,
         trade_features,
@@ -106,6 +108,7 @@ defs = dg.Definitions(
         flatten_job,
         resume_job,
         retention_job,
+        trade_dossier,
     ],
     schedules=[
         retraining_schedule,

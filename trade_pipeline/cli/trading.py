@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from pathlib import Path
 from typing import Annotated, Any
@@ -127,41 +126,6 @@ def metrics(
         print_table("By termination reason", by_reason)
 
 
-def trace(
-    uuid: Annotated[str, typer.Argument(help="A trade's UUID.")], as_json: Json = False
-) -> None:
-    """Everything stored under a trade's UUID: research, candidate, executions, outcomes."""
-    from trade_pipeline.core.store.store import Store
-    from trade_pipeline.core.tracking import complete_trade_record, uuid_of
-
-    with Store.open(read_settings()) as store, store.database.connect("trade_reader") as connection:
-        record = complete_trade_record(connection, uuid_of(uuid))
-    if as_json:
-        print_json(record)
-        return
-    told = (record["candidate"] or {}).pop("contributions", None)
-    for part in ("candidate", "research"):
-        if record[part] is not None:
-            print_table(
-                part,
-                [{"field": k, "value": _brief(v)} for k, v in record[part].items() if v],
-            )
-    if told:
-        # The sums, such as "(base)", are named in brackets; they come last.
-        order = sorted(told, key=lambda name: (name.startswith("("), -abs(told[name])))
-        rows = [{"feature": name, "log odds of a profit": f"{told[name]:+.3f}"} for name in order]
-        odds = sum(told.values())
-        print_table(
-            f"why: together {odds:+.3f}, a confidence of {1 / (1 + math.exp(-odds)):.1%}", rows
-        )
-    for part in ("executions", "outcomes"):
-        for row in record[part]:
-            print_table(
-                f"{part[:-1]}: {row.get('event') or row.get('kind')}",
-                [{"field": k, "value": _brief(v)} for k, v in row.items() if v and k != "uuid"],
-            )
-
-
 def up() -> None:
     """Serve the Dagster UI with its daemon until stopped; everything started here ends with it."""
     from trade_pipeline.defs.serve import serve
@@ -227,9 +191,3 @@ def _print_report(facts: dict[str, Any]) -> None:
     print_table("All trades by liquidity", facts["by_liquidity"])
     print_table("The same trades at other gas prices", facts["by_gas"])
     print_table("Costs", [{"kind": k, "usd": v} for k, v in facts["costs"].items()])
-
-
-def _brief(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{k}={text_of(v)}" for k, v in value.items())
-    return text_of(value)

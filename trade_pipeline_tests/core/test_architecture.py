@@ -32,6 +32,7 @@ FLOW = (
     "retention",
     "tracking",
     "lineage",
+    "dossier",
     "scanner",
     "bot",
 )

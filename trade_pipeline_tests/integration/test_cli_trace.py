@@ -1,8 +1,9 @@
-"""What `trade-pipeline trace` tells of a decision that a model made."""
+"""What `trade-pipeline trace` tells of a trade, and writes of it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 
@@ -35,11 +36,13 @@ def run(
 
 
 def _decided(database: Database, contributions: Mapping[str, float] | None) -> str:
-    """The UUID of a stored decision."""
+    """The UUID of a stored trade."""
     candidate = samples.candidate(contributions=contributions, confidence=0.7416)
+    uuid = candidate.uuid
+    records = [samples.session(), candidate, samples.research(uuid), samples.fill(uuid)]
     with database.connect() as connection:
-        append_bulk(connection, "s", [samples.session(), candidate])
-    return str(candidate.uuid)
+        append_bulk(connection, "s", [*records, samples.outcome(uuid)])
+    return str(uuid)
 
 
 def test_people_read_why_a_model_was_confident(run: Run, fresh_database: Database) -> None:
@@ -48,8 +51,9 @@ def test_people_read_why_a_model_was_confident(run: Run, fresh_database: Databas
     _, why = ended.out.split("why: ")
     # 1 / (1 + exp(-1.054)), of the sum of all that is told.
     assert why.startswith("together +1.054, a confidence of 74.2%")
-    rows = [line.strip("│ ").split("│") for line in why.splitlines() if line.startswith("│")]
-    assert [(name.strip(), value.strip()) for name, value in rows] == [
+    lines = why[: why.index("└")].splitlines()
+    rows = [line.strip("│ ").split("│") for line in lines if line.startswith("│")]
+    assert [(name.strip(), value.strip()) for name, value, *_ in rows] == [
         ("rug_risk", "-1.250"),
         ("volatility_24h", "+0.800"),
         ("holders", "+0.004"),
@@ -58,16 +62,65 @@ def test_people_read_why_a_model_was_confident(run: Run, fresh_database: Databas
     ]
 
 
-def test_programs_read_the_contributions_as_they_are_stored(
+def test_people_read_the_trade_in_a_sentence_and_then_by_section(
     run: Run, fresh_database: Database
 ) -> None:
+    ended = run("trace", _decided(fresh_database, None))
+    assert ended.code == 0, ended.err
+    assert ended.out.startswith("Bought PEPE/USDT")
+    assert "+15.5 %" in ended.out.splitlines()[0]
+    places = [
+        ended.out.index(title)
+        for title in (
+            "What was known ─", "The decision ─", "Orders, and the market around them ─",
+            "What came of it ─", "Where the trade went, and where its decision came from ─",
+            "The ledger ─",
+        )
+    ]  # fmt: skip
+    assert places == sorted(places)
+
+
+def test_programs_read_the_records_as_they_are_stored(run: Run, fresh_database: Database) -> None:
     found = run("trace", _decided(fresh_database, TOLD), "--json").facts
     assert found["candidate"]["contributions"] == TOLD
+    assert found["research"]["trade_rationale"] == "momentum"
+    assert [one["event"] for one in found["executions"]] == ["filled"]
+    assert [one["realized_pnl_percent"] for one in found["outcomes"]] == [15.5]
+    assert found["verdict"].startswith("Bought PEPE/USDT")
+    assert {entry["table"] for entry in found["ledger"]} == {
+        "candidates", "research_docs", "executions", "outcomes",
+    }  # fmt: skip
 
 
 def test_a_decision_of_the_heuristic_tells_no_contributions(
     run: Run, fresh_database: Database
 ) -> None:
     ended = run("trace", _decided(fresh_database, None))
-    assert (ended.code, "why" in ended.out) == (0, False)
+    assert (ended.code, "why: " in ended.out) == (0, False)
     assert "PEPE/USDT" in ended.out
+
+
+def test_a_page_is_one_file_with_its_pictures(
+    run: Run, fresh_database: Database, tmp_path: Path
+) -> None:
+    file = tmp_path / "trade.html"
+    uuid = _decided(fresh_database, TOLD)
+    ended = run("trace", uuid, "--html", str(file))
+    assert (ended.code, ended.out) == (0, "")
+    assert ended.err == f"wrote {file}\n"
+    page = file.read_text()
+    assert uuid in page
+    assert page.count("data:image/png;base64,") == 2
+
+
+def test_a_file_that_cannot_be_written_is_named(run: Run, fresh_database: Database) -> None:
+    ended = run("trace", _decided(fresh_database, None), "--html", "/nowhere/trade.html")
+    assert ended.code == 2
+    assert "html='/nowhere/trade.html'" in ended.err
+
+
+def test_an_unknown_trade_is_named(run: Run) -> None:
+    uuid = str(samples.candidate().uuid)
+    ended = run("trace", uuid)
+    assert (ended.code, ended.out) == (2, "")
+    assert uuid in ended.err

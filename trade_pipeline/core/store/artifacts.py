@@ -74,6 +74,10 @@ class ArtifactStore:
             return False
         return True
 
+    def exists(self, address: str) -> bool:
+        """Whether something is stored at an address; whether it is whole, `get` tells."""
+        return bool(self._files.exists(self._path(address)))
+
     def _path(self, address: str) -> str:
         if not is_address(address):
             raise InvalidRecord("address", address, "sha256: and 64 hex digits")

@@ -8,7 +8,7 @@ heuristic is the baseline that a model must beat.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -36,8 +36,22 @@ _TERMS = {
 def heuristic_confidence(known: Mapping[str, Floats]) -> Floats:
     """Confidence in 0..1 from the research's columns; what is unknown adds nothing."""
     score = np.full(len(known["rug_risk"]), _BIAS)
-    for name, (weight, neutral, bound) in _TERMS.items():
-        term = np.clip(known[name] - neutral, -bound, bound)
-        score = score + np.where(np.isnan(term), 0.0, weight * term)
+    for _, term in _terms(known):
+        score = score + term
     # math.exp one by one: numpy's may differ in the last bit with the length of the array.
     return np.array([1.0 / (1.0 + math.exp(-value)) for value in score.tolist()])
+
+
+def heuristic_contributions(known: Mapping[str, Floats], row: int) -> dict[str, float]:
+    """What moves the confidence of one row, in log odds by feature; ``(base)`` for no candidate.
+
+    Args:
+        known: the columns of `heuristic_confidence`.
+    """
+    return {name: float(term[row]) for name, term in _terms(known)} | {"(base)": _BIAS}
+
+
+def _terms(known: Mapping[str, Floats]) -> Iterator[tuple[str, Floats]]:
+    for name, (weight, neutral, bound) in _TERMS.items():
+        term = np.clip(known[name] - neutral, -bound, bound)
+        yield name, np.where(np.isnan(term), 0.0, weight * term)
