@@ -28,6 +28,7 @@ FLOW = (
     "live",
     "alerts",
     "report",
+    "attribution",
     "tracking",
     "scanner",
     "bot",

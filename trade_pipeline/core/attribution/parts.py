@@ -139,10 +139,11 @@ def result_of(
     entry = [one for one in executions if one.leg == "entry"]
     bought = [one for one in entry if one.event in FILLS]
     percent = _sane(outcome.realized_pnl_percent)
-    if not bought or percent is None:
+    leg = _Leg.of(bought)
+    if not leg.tokens or percent is None:
         return None
     costs = sum(_paid(one.costs_usd) for one in entry)
-    return whole((_Leg.of(bought).value + costs) * (percent / 100))
+    return whole((leg.value + costs) * (percent / 100))
 
 
 def parts_of(
