@@ -12,7 +12,10 @@ CREATE TABLE trade.settings (
     stop_loss     double precision
                   GENERATED ALWAYS AS ((content::jsonb #>> '{strategy,exits,stop_loss}')::float8) STORED,
     profit_target double precision
-                  GENERATED ALWAYS AS ((content::jsonb #>> '{strategy,exits,profit_target}')::float8) STORED
+                  GENERATED ALWAYS AS ((content::jsonb #>> '{strategy,exits,profit_target}')::float8) STORED,
+    -- How long a token stays in the arm that it drew.
+    window_hours  integer
+                  GENERATED ALWAYS AS ((content::jsonb #>> '{canary,window_hours}')::integer) STORED
 );
 COMMENT ON TABLE trade.settings IS 'The settings of sessions, under the address that params_ptr names.';
 SELECT trade.protect('trade.settings');

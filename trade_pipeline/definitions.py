@@ -55,7 +55,11 @@ from trade_pipeline.defs.outcomes import (
     live_shadow_outcomes,
     shadow_outcomes,
 )
-from trade_pipeline.defs.report import performance_report
+from trade_pipeline.defs.report import (
+    parts_sum_to_results,
+    performance_attribution,
+    performance_report,
+)
 from trade_pipeline.defs.resources import TradeStore, no_progress
 from trade_pipeline.defs.retraining import retraining_schedule, retraining_sensor
 from trade_pipeline.defs.trades import backtest_session, market_events
@@ -65,6 +69,7 @@ defs = dg.Definitions(
         market_events,
         backtest_session,
         performance_report,
+        performance_attribution,
         shadow_outcomes,
         rug_risk_model,
         trade_features,
@@ -88,6 +93,7 @@ defs = dg.Definitions(
         model_gates,
         canary_verdict,
         monitoring_lines,
+        parts_sum_to_results,
     ],
     jobs=[
         backtest_job,

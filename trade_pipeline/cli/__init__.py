@@ -8,6 +8,7 @@ import typer
 
 from trade_pipeline.cli import (
     alerts,
+    attribution,
     campaign,
     database,
     datasets,
@@ -42,6 +43,7 @@ for command in (
     campaign.campaign,
     trading.backtest,
     trading.metrics,
+    attribution.attribution,
     trading.trace,
     trading.up,
     trading.env,

@@ -42,12 +42,14 @@ class ArmCandidates:
     Attributes:
         at: market time of the decision, microseconds.
         canary: which arm was drawn; ``propensity``: with what probability.
+        traded: an entry was filled.
         returns: fraction after all costs; 0: not traded; NaN: not known yet.
     """
 
     at: Ints
     canary: Bools
     propensity: Floats
+    traded: Bools
     returns: Floats
 
 
@@ -98,7 +100,7 @@ def arm_effect(candidates: ArmCandidates, until: int, block_hours: int) -> ArmEf
     values = told[closed] / sizes
     sequence = confidence_sequence(values, _LEVEL)
     inside = closed[group]
-    traded = inside & (candidates.returns != 0)
+    traded = inside & candidates.traded
     hajek = off_policy(
         candidates.returns[traded], candidates.propensity[traded], candidates.canary[traded]
     )
@@ -130,13 +132,15 @@ def arm_effects(
     rows = pd.DataFrame(
         connection.execute(_QUERY, {"sessions": None if sessions is None else list(sessions)}),
         columns=["mode", "market", "production", "canary", "hours", "at", "arm", "propensity",
-                 "returned", "open"],
+                 "returned", "traded", "open"],
     )  # fmt: skip
     found: list[dict[str, object]] = []
     for key, group in rows.groupby(["mode", "market", "production", "canary"], sort=True):
         hours = int(group["hours"].fillna(CanaryConfig().window_hours).max())
         at = micros_of(group["at"])
-        effect = arm_effect(_drawn(group, at), int(at.max()), max(hours, CanaryConfig().block_hours))
+        effect = arm_effect(
+            _drawn(group, at), int(at.max()), max(hours, CanaryConfig().block_hours)
+        )
         mode, market, production, canary = key
         found.append(
             {
@@ -157,6 +161,7 @@ def _drawn(rows: pd.DataFrame, at: Ints) -> ArmCandidates:
         at=at,
         canary=(rows["arm"] == "canary").to_numpy(),
         propensity=rows["propensity"].to_numpy(np.float64),
+        traded=rows["traded"].to_numpy(np.bool_),
         returns=np.where(is_open, np.nan, np.nan_to_num(returned, nan=0.0)),
     )
 
@@ -164,9 +169,9 @@ def _drawn(rows: pd.DataFrame, at: Ints) -> ArmCandidates:
 # A trade that the end of its session closed did not end by itself, as little as an open one.
 _QUERY = """
     SELECT s.mode, s.market, b.both ->> 'production_model', c.canary_version,
-           (t.content::jsonb #>> '{canary,window_hours}')::int, c.decided_at,
+           t.window_hours, c.decided_at,
            b.both ->> 'arm', (b.both ->> 'propensity')::float8, o.percent,
-           coalesce(o.reason = 'session_end', f.filled)
+           f.filled, coalesce(o.reason = 'session_end', f.filled)
     FROM trade.sessions s
     JOIN trade.candidates c USING (session_id)
     LEFT JOIN trade.settings t ON t.address = c.params_ptr

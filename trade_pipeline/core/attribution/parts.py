@@ -130,9 +130,7 @@ class _Leg:
         return self.impact + self.pool + self.venue + self.rest
 
 
-def result_of(
-    outcome: TradeOutcome, executions: Sequence[ExecutionRecord]
-) -> int | None:
+def result_of(outcome: TradeOutcome, executions: Sequence[ExecutionRecord]) -> int | None:
     """A trade's result in micros; None: the records tell no amount."""
     if outcome.pnl_usd is not None:
         return micros(outcome.pnl_usd)

@@ -192,7 +192,8 @@ def _by_reason(trades: list[_Trade]) -> list[dict[str, Any]]:
 
 
 def _by_liquidity(trades: list[_Trade]) -> list[dict[str, Any]]:
-    order = [liquidity_band(bound - 1.0) for bound in LIQUIDITY_BANDS] + [liquidity_band(math.inf), liquidity_band(None)]
+    order = [liquidity_band(bound - 1.0) for bound in LIQUIDITY_BANDS]
+    order += [liquidity_band(math.inf), liquidity_band(None)]
     groups = dict(_grouped(trades, lambda t: liquidity_band(t.liquidity_usd)))
     return [{"band": band, **_figures(groups[band])} for band in order if band in groups]
 
