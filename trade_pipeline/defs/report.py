@@ -73,7 +73,7 @@ def performance_attribution(
     "sessions traded by themselves.",
 )
 def parts_sum_to_results(store: TradeStore) -> dg.AssetCheckResult:
-    """Ask every stored session, so that a later run cannot hide what is wrong with an earlier one."""
+    """Ask every session: a later run cannot hide what is wrong with an earlier one."""
     from trade_pipeline.core.attribution.sums import wrong_sums
 
     with store.open() as opened, opened.database.connect("trade_reader") as connection:

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ASSOCIATION = (
-    "Association, not cause: nobody drew which trades are in a group. The interval (95 %) is of the "
-    "mean result of a trade, clustered by day and token, each for itself: of twenty groups without "
-    "any difference one is expected to leave zero out."
+    "Association, not cause: nobody drew which trades are in a group. The interval (95 %) is of "
+    "the mean result of a trade, clustered by day and token, each for itself: of twenty groups "
+    "without any difference one is expected to leave zero out."
 )
 # Parts that are shown together beside a group.
 TOGETHER = {
@@ -89,14 +89,14 @@ def session_rows(trades: pd.DataFrame) -> Rows:
 
 def age_rows(trades: pd.DataFrame, ages: pd.Series[float]) -> Rows:
     """By the time since the token's trading began."""
-    names = _banded(ages.reindex(trades.index).to_numpy(np.float64), _AGES)
+    names = _banded(ages.reindex(trades.index), _AGES)
     return _ordered(_rows(trades, _named(trades, names)), [*(name for _, name in _AGES), _UNKNOWN])
 
 
 def sentiment_rows(trades: pd.DataFrame, said: pd.DataFrame) -> Rows:
     """By what each sentiment source said: a trade is in a group of every source that knew it."""
     said = said[said["uuid"].isin(trades.index)]
-    names = said["source"] + ", " + _banded(said["level"].to_numpy(np.float64), _LEVELS)
+    names = said["source"] + ", " + _banded(said["level"], _LEVELS)
     rows = trades.loc[said["uuid"]]
     silent = trades[~trades.index.isin(said["uuid"])]
     return _ordered(_rows(rows, _named(rows, names)) + _rows(silent, _named(silent, "(no source)")))
@@ -108,8 +108,10 @@ def signal_rows(trades: pd.DataFrame, signals: pd.DataFrame) -> Rows:
     A trade's result is shared out in proportion to the absolute log odds of its features, the base
     left out; those that are not named with the decision are "(other features)".
     """
+    import pandas as pd
+
     signals = signals[signals["uuid"].isin(trades.index)]
-    place = trades.index.get_indexer(signals["uuid"])
+    place = trades.index.get_indexer(pd.Index(signals["uuid"]))
     sample = sample_of(trades).to_numpy()[place]
     said = np.where(signals["log_odds"].to_numpy(np.float64) >= 0, "for", "against")
     keys = signals["feature"] + "\0" + said + "\0" + sample
@@ -191,7 +193,7 @@ def _rows(trades: pd.DataFrame, names: pd.Series[str], by_token: bool = True) ->
     usd = trades["result"].to_numpy(np.float64) / MICRO
     percent = trades["realized_pnl_percent"].to_numpy(np.float64)
     together = {
-        name: trades[list(parts)].to_numpy(np.float64).sum(axis=1) / MICRO
+        name: trades[list(parts)].to_numpy(np.float64).sum(axis=1)
         for name, parts in TOGETHER.items()
     }
     day, token = _clusters(trades)
@@ -199,7 +201,7 @@ def _rows(trades: pd.DataFrame, names: pd.Series[str], by_token: bool = True) ->
         {"group": name}
         | _figures(usd[rows], day[rows], token[rows] if by_token else day[rows])
         | {"mean_return_pct": float(percent[rows].mean())}
-        | {part: float(values[rows].sum()) for part, values in together.items()}
+        | {part: float(values[rows].sum()) / MICRO for part, values in together.items()}
         for name, rows in _members(names)
     ]
     return sorted(found, key=lambda row: -abs(row["result_usd"]))
@@ -219,7 +221,7 @@ def _figures(usd: Floats, day: Ints, token: Ints) -> dict[str, Any]:
 
 def _clusters(trades: pd.DataFrame) -> tuple[Ints, Ints]:
     day = micros_of(trades["decided_at"]) // DAY
-    return day, trades["instrument"].astype("category").cat.codes.to_numpy(np.int64)
+    return day, np.asarray(trades["instrument"].astype("category").cat.codes, np.int64)
 
 
 def _members(names: pd.Series[str]) -> Iterator[tuple[str, Ints]]:
@@ -228,7 +230,8 @@ def _members(names: pd.Series[str]) -> Iterator[tuple[str, Ints]]:
         yield str(name), np.asarray(places, np.int64)
 
 
-def _banded(values: Floats, bands: Sequence[tuple[float, str]]) -> Any:
+def _banded(numbers: pd.Series[float], bands: Sequence[tuple[float, str]]) -> Any:
+    values = numbers.to_numpy(np.float64)
     names = np.array([name for _, name in bands] + [_UNKNOWN], dtype=object)
     place = np.searchsorted([bound for bound, _ in bands], values, side="right")
     return names[np.where(np.isnan(values), len(bands), np.minimum(place, len(bands)))]

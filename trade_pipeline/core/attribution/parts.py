@@ -9,11 +9,11 @@ were filled: ``V`` less (entry) or plus (exit) what the prices contained.  ``X``
 could have been decided at:
 
 - of a stop or a target, the value at the barrier, ``B`` = the entry's value x (1 - stop or
-  1 + target), plus what a sale's price contains and the barrier counts: pool fee and own impact of a
-  pool, the spread of an exchange;
-- of any other exit, ``D`` of its fills.  The price at which an order was decided that failed is not
-  recorded, so what a sale lost until it was tried again is market move there; beside a barrier it is
-  exit timing.
+  1 + target), plus what a sale's price contains and the barrier counts: pool fee and own impact of
+  a pool, the spread of an exchange;
+- of any other exit, ``D`` of its fills.  The price at which an order was decided that failed is
+  not recorded, so what a sale lost until it was tried again is market move there; beside a barrier
+  it is exit timing.
 
 ===============  ==================================================================================
 market_move      X - D of the entry: from the decision to enter to the decision, or barrier, to exit
@@ -27,10 +27,10 @@ pool_fees        inside the price
 venue_fees       an exchange's fees, inside the price or on top
 gas              of the transactions that were filled
 failed_orders    gas and fees of orders that were not filled
-rug_loss         of a rug exit, what it fetched less the value at the stop, if that is a loss: fees and
-                 impact of that sale are inside, since an emptied pool shows as those.  Of tokens
-                 that were written off, their value at the barrier that the exit began with (the
-                 target, if that was it, else the stop)
+rug_loss         of a rug exit, what it fetched less the value at the stop, if that is a loss: fees
+                 and impact of that sale are inside, since an emptied pool shows as those.  Of
+                 tokens that were written off, their value at the barrier that the exit began with
+                 (the target, if that was it, else the stop)
 unexplained      the result less all of these: parts of which the records do not tell enough (no
                  decision price, no settings of the barrier, tokens without a sale, a corrected
                  result).  Nothing is guessed.

@@ -62,7 +62,7 @@ def waterfall_png(report: Mapping[str, Any]) -> bytes:
 
 
 def group_png(name: str, rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """The mean result of a trade by group with its interval; how many and what they made together."""
+    """The mean result of a trade by group with its interval; how many, and their sum."""
     shown = list(rows)[:_MOST]
 
     def draw(axes: Any) -> None:

@@ -73,7 +73,8 @@ def _unfilled(connection: psycopg.Connection, sessions: list[str] | None) -> flo
     row = connection.execute(
         "SELECT coalesce(sum(trade.micros(fees_usd)), 0)::bigint "
         "FROM trade.candidates c JOIN trade.executions e USING (uuid) "
-        "WHERE e.fees_usd <> 0 AND (%(sessions)s::text[] IS NULL OR session_id = ANY(%(sessions)s)) "
+        "WHERE e.fees_usd <> 0 "
+        "AND (%(sessions)s::text[] IS NULL OR session_id = ANY(%(sessions)s)) "
         "AND NOT EXISTS (SELECT FROM trade.executions f WHERE f.uuid = c.uuid "
         "AND f.event IN ('filled', 'partly_filled'))",
         {"sessions": sessions},

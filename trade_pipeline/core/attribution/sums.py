@@ -70,7 +70,7 @@ _WRONG = f"""
                CASE WHEN t.times = 1 THEN t.unexplained END AS off,
                CASE
                    WHEN t.times IS DISTINCT FROM 1 THEN 'is not in the attribution once'
-                   WHEN t.revision <> n.revision THEN 'is attributed by an outcome that was corrected'
+                   WHEN t.revision <> n.revision THEN 'is attributed by a corrected outcome'
                    WHEN t.parts <> t.result OR round(n.pnl::numeric * 1000000) <> t.parts
                        THEN 'its parts do not sum to its result'
                    WHEN t.mode IN ('backtest', 'paper') AND n.revision = 0
