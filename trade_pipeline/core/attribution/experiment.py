@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 EFFECT = (
     "Effect of the arm that was drawn, as an experiment: the whole arm, with its model, its part "
-    "of the fund and its own free slots. The interval (95 %) holds at every look. What decides over "
-    "a canary is its paired comparison (canary_evaluation), which needs fewer trades."
+    "of the fund and its own free slots. The interval (95 %) holds at every look. What decides "
+    "over a canary is its paired comparison (canary_evaluation), which needs fewer trades."
 )
 # Chance that the effect ever lies below the interval, and as much above it.
 _LEVEL = 0.025

@@ -85,7 +85,7 @@ def group_png(name: str, rows: Sequence[Mapping[str, Any]]) -> bytes:
         _frame(axes, mean, low, high, told)
         for row, at, certain in zip(shown, place, sure, strict=True):
             axes.annotate(
-                f"{row['result_usd']:+,.0f} USD of {row['trades']:,}" + ("  *" if certain else ""),
+                f"{row['result_usd']:+,.0f} USD in {row['trades']:,}" + ("  *" if certain else ""),
                 (1.01, at), xycoords=("axes fraction", "data"), va="center", fontsize=8, color=INK,
             )  # fmt: skip
         axes.set_xlabel(
