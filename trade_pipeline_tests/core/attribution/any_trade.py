@@ -17,6 +17,7 @@ from trade_pipeline.core.records import (
 )
 from trade_pipeline_tests.core import samples
 
+UUID_OF_ANY = samples.candidate().uuid
 _MONEY = st.floats(0, 1e6)
 _INSIDE = st.dictionaries(
     st.sampled_from(["impact", "own_impact", "pool_fee", "exchange_fee", "spread", "tax"]),
@@ -54,7 +55,7 @@ def executions(draw: st.DrawFn, uuid: UUID) -> list[ExecutionRecord]:
 
 @st.composite
 def any_trade(
-    draw: st.DrawFn, uuid: UUID = samples.candidate().uuid
+    draw: st.DrawFn, uuid: UUID = UUID_OF_ANY
 ) -> tuple[TradeOutcome, list[ExecutionRecord], float | None, Barriers | None]:
     """An outcome, its orders' events, the research's price and the barriers."""
     reasons = [one for one in TerminationReason if one is not TerminationReason.NOT_FILLED]

@@ -109,7 +109,8 @@ def _outcome(content: dict[str, Any]) -> TradeOutcome:
 
 
 def _execution(content: dict[str, Any]) -> ExecutionRecord:
-    return ExecutionRecord(**content | {"event": OrderEvent(content["event"]), "occurred_at": None})
+    uuid, event = UUID(content["uuid"]), OrderEvent(content["event"])
+    return ExecutionRecord(**content | {"uuid": uuid, "event": event, "occurred_at": None})
 
 
 def assert_attributed(database: Database, session: str, least: int) -> None:
