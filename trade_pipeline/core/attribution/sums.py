@@ -35,19 +35,12 @@ def wrong_sums(connection: psycopg.Connection) -> Sums:
     """Closed trades that are not in the attribution once, whose parts do not sum to the newest
     outcome's result to the millionth, or of which an own simulated fill is not explained.
     """
-    counted = connection.execute(
-        _WRONG + "SELECT count(*), count(*) FILTER (WHERE pnl IS NULL AND result IS NULL), "
-        "coalesce(sum(abs(unexplained)) FILTER (WHERE what IS NULL), 0)::bigint, count(what) "
-        "FROM judged"
-    ).fetchone()
-    assert counted is not None
-    trades, without, unexplained, count = counted
+    rows = connection.execute(_WRONG).fetchall()
+    trades, without, unexplained, count = rows[0][:4]
     wrong = [
         {"uuid": str(uuid), "session": session, "what": what, "usd": usd}
-        for uuid, session, what, usd in connection.execute(
-            _WRONG + "SELECT uuid, session_id, what, (coalesce(off, 0) / 1e6)::float8 FROM judged "
-            f"WHERE what IS NOT NULL ORDER BY uuid LIMIT {_SHOWN}"
-        )
+        for *_, uuid, session, what, usd in rows
+        if uuid is not None
     ]
     text = f"{trades} closed trades asked, nothing found"
     if wrong:
@@ -65,7 +58,7 @@ _WRONG = f"""
                min(revision) AS revision, min(result) AS result, min(unexplained) AS unexplained,
                min({" + ".join(PARTS)}) AS parts
         FROM trade.attribution GROUP BY uuid
-    ), judged AS (
+    ), judged AS MATERIALIZED (
         SELECT n.uuid, t.session_id, n.pnl, t.result, t.unexplained,
                CASE WHEN t.times = 1 THEN t.unexplained END AS off,
                CASE
@@ -79,4 +72,11 @@ _WRONG = f"""
                END AS what
         FROM newest n LEFT JOIN told t USING (uuid)
     )
+    SELECT counted.*, w.uuid, w.session_id, w.what, (coalesce(w.off, 0) / 1e6)::float8
+    FROM (
+        SELECT count(*), count(*) FILTER (WHERE pnl IS NULL AND result IS NULL),
+               coalesce(sum(abs(unexplained)) FILTER (WHERE what IS NULL), 0)::bigint, count(what)
+        FROM judged
+    ) counted
+    LEFT JOIN (SELECT * FROM judged WHERE what IS NOT NULL ORDER BY uuid LIMIT {_SHOWN}) w ON true
 """
