@@ -56,7 +56,11 @@ from trade_pipeline.defs.outcomes import (
     live_shadow_outcomes,
     shadow_outcomes,
 )
-from trade_pipeline.defs.report import performance_report
+from trade_pipeline.defs.report import (
+    parts_sum_to_results,
+    performance_attribution,
+    performance_report,
+)
 from trade_pipeline.defs.resources import TradeStore, no_progress
 from trade_pipeline.defs.retention import retention_job, retention_schedule
 from trade_pipeline.defs.retraining import retraining_schedule, retraining_sensor
@@ -68,6 +72,7 @@ defs = dg.Definitions(
         backtest_session,
         performance_report,
         dossier,
+        performance_attribution,
         shadow_outcomes,
         rug_risk_model,
         trade_features,
@@ -91,6 +96,7 @@ defs = dg.Definitions(
         model_gates,
         canary_verdict,
         monitoring_lines,
+        parts_sum_to_results,
     ],
     jobs=[
         backtest_job,

@@ -8,6 +8,7 @@ import typer
 
 from trade_pipeline.cli import (
     alerts,
+    attribution,
     campaign,
     database,
     datasets,
@@ -49,6 +50,7 @@ for command in (
     trading.metrics,
     dossier.trace,
     lineage.lineage,
+    attribution.attribution,
     trading.up,
     trading.env,
     live.halt,

@@ -9,14 +9,16 @@ from trade_pipeline.defs.datasets import training_dataset
 from trade_pipeline.defs.features import trade_features
 from trade_pipeline.defs.models import candidate_model, eligible_model, model_evaluation
 from trade_pipeline.defs.outcomes import shadow_outcomes
-from trade_pipeline.defs.report import performance_report
+from trade_pipeline.defs.report import performance_attribution, performance_report
 from trade_pipeline.defs.trades import backtest_session
 
 # With the checks of the selected assets.
 backtest_job = dg.define_asset_job(
     "backtest_job",
-    selection=dg.AssetSelection.assets(backtest_session, performance_report),
-    description="A session over the picked days, its checks, and its report.",
+    selection=dg.AssetSelection.assets(
+        backtest_session, performance_report, performance_attribution
+    ),
+    description="A session over the picked days, its checks, its report and attribution.",
     # A replay finds what is stored; a failure is shown and not tried again.
     tags={"dagster/max_retries": "0"},
     executor_def=dg.in_process_executor,

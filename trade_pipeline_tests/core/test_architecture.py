@@ -30,6 +30,7 @@ FLOW = (
     "report",
     "imports",
     "retention",
+    "attribution",
     "tracking",
     "lineage",
     "dossier",

@@ -83,6 +83,7 @@ def test_a_run_stores_a_session_and_passes_its_checks(
         "trade_executions",
         "trade_outcomes",
         "performance_report",
+        "performance_attribution",
     }
     report = materialised["performance_report"].step_materialization_data.materialization.metadata
     assert "data:image/png;base64" in str(report["equity"].value)
@@ -91,7 +92,7 @@ def test_a_run_stores_a_session_and_passes_its_checks(
     checked = instance.get_event_records(
         dg.EventRecordsFilter(dg.DagsterEventType.ASSET_CHECK_EVALUATION)
     )
-    assert len(checked) == 9
+    assert len(checked) == 10
     with store.database.connect("trade_reader") as connection:
         runs = connection.execute(
             "SELECT dagster_run_id FROM trade.session_runs WHERE session_id = %s", (session_id,)

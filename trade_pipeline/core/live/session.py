@@ -38,7 +38,7 @@ from trade_pipeline.core.market.windows import LOOKBACK
 from trade_pipeline.core.records import Session
 from trade_pipeline.core.session.backtest import rug_risk_of
 from trade_pipeline.core.session.version import code_version
-from trade_pipeline.core.store.artifacts import record_artifact
+from trade_pipeline.core.store.artifacts import record_settings
 from trade_pipeline.core.store.store import Store
 
 log = logging.getLogger("trade_pipeline.live")
@@ -156,9 +156,7 @@ class LiveSession:
         trading, feed = self._config.trading, self._feed
         first = feed.first_moment() if stored.progress is None else stored.progress.reached
         began = first if stored.progress is None else stored.progress.started_at
-        params = record_artifact(
-            connection, self._store.artifacts, trading.canonical(), media_type="application/json"
-        )
+        params = record_settings(connection, self._store.artifacts, trading.canonical())
         session = Session(
             session_id=live_session_id(account, epoch),
             mode=self._config.mode,

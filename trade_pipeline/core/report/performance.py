@@ -204,12 +204,14 @@ def _by_reason(trades: list[_Trade]) -> list[dict[str, Any]]:
 
 
 def _by_liquidity(trades: list[_Trade]) -> list[dict[str, Any]]:
-    order = [_band(bound - 1.0) for bound in LIQUIDITY_BANDS] + [_band(math.inf), _band(None)]
-    groups = dict(_grouped(trades, lambda t: _band(t.liquidity_usd)))
+    order = [liquidity_band(bound - 1.0) for bound in LIQUIDITY_BANDS]
+    order += [liquidity_band(math.inf), liquidity_band(None)]
+    groups = dict(_grouped(trades, lambda t: liquidity_band(t.liquidity_usd)))
     return [{"band": band, **_figures(groups[band])} for band in order if band in groups]
 
 
-def _band(liquidity_usd: float | None) -> str:
+def liquidity_band(liquidity_usd: float | None) -> str:
+    """The name of the band that a liquidity at the decision is in."""
     if liquidity_usd is None:
         return "unknown"
     low = 0

@@ -23,7 +23,7 @@ from trade_pipeline.core.session.counts import SessionCounts
 from trade_pipeline.core.session.engine import Progress, TradingSession
 from trade_pipeline.core.session.stored import read_session, settings_of
 from trade_pipeline.core.session.version import code_version
-from trade_pipeline.core.store.artifacts import ArtifactDamaged, ArtifactStore, record_artifact
+from trade_pipeline.core.store.artifacts import ArtifactDamaged, ArtifactStore, record_settings
 from trade_pipeline.core.store.database import Database, loss_reported
 
 if TYPE_CHECKING:
@@ -118,9 +118,7 @@ def run_backtest(
     with loss_reported(), database.connect() as connection:
         model = model_of(connection, artifacts, config, feed.kind)
         canary = canary_of(connection, artifacts, config, feed.kind)
-        params = record_artifact(
-            connection, artifacts, config.canonical(), media_type="application/json"
-        )
+        params = record_settings(connection, artifacts, config.canonical())
         connection.commit()
         session = backtest_session(feed, start, end, seed, config, params)
         started = time.perf_counter()

@@ -213,6 +213,26 @@ def read_artifact(connection: psycopg.Connection, store: ArtifactStore, address:
         ) from None
 
 
+def record_settings(connection: psycopg.Connection, store: ArtifactStore, data: bytes) -> str:
+    """The same for a session's settings, which the database keeps as well; returns the address.
+
+    Args:
+        data: the canonical bytes of a `TradingConfig`.
+    """
+    address = record_artifact(connection, store, data, media_type="application/json")
+    insert_settings(connection, address, data)
+    return address
+
+
+def insert_settings(connection: psycopg.Connection, address: str, data: bytes) -> None:
+    """Give the database settings that are stored as an artifact."""
+    connection.execute(
+        "INSERT INTO trade.settings (address, content) VALUES (%s, %s) "
+        "ON CONFLICT (address) DO NOTHING",
+        (address, data.decode()),
+    )
+
+
 def resolve_alias(connection: psycopg.Connection, alias: str) -> str | None:
     """The address that an alias names, if any."""
     row = connection.execute(

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from trade_pipeline.core.canonical import sha256
+from trade_pipeline.core.canonical import address_of, sha256
 from trade_pipeline.core.ids import uuid7_floor
 from trade_pipeline.core.ledger.append import append_now, read_chain
 from trade_pipeline.core.ledger.bulk import append_bulk
@@ -33,7 +33,7 @@ CHAIN = "append-only"
 # Records without a chain of their own.
 UNCHAINED = {
     "artifacts", "artifact_aliases", "artifact_renewals", "dataset_members", "session_runs",
-    "halts", "live_requests",
+    "halts", "live_requests", "settings",
 }  # fmt: skip
 VECTOR = bytes(32)
 
@@ -97,6 +97,7 @@ def fill(connection: psycopg.Connection) -> None:
     raw_insert(connection, "session_runs", session_id=CHAIN, dagster_run_id="run")
     artifact = "sha256:" + "0" * 64
     raw_insert(connection, "artifacts", address=artifact, uri="", size_bytes=0, media_type="")
+    raw_insert(connection, "settings", address=address_of(b"{}"), content="{}")
     raw_insert(connection, "artifact_aliases", alias=CHAIN, address=artifact)
     raw_insert(connection, "artifact_renewals", address=artifact, removals=0, expires_at=START)
     insert(connection, "artifact_tombstones", 89, address=artifact, removal=0, removed_at=START,
