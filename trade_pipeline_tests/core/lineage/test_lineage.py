@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from uuid import uuid4
 
 import psycopg
 import pytest
@@ -273,7 +272,12 @@ def test_names_do_as_well_as_versions(reader: psycopg.Connection, promoted: Prom
     ("kind", "name", "error", "message"),
     [
         (Kind.TRADE, "0190-short", InvalidRecord, "uuid='0190-short': expected a UUID"),
-        (Kind.TRADE, str(uuid4()), UnknownTrade, "no candidate is stored"),
+        (
+            Kind.TRADE,
+            "01900000-0000-7000-8000-000000000000",
+            UnknownTrade,
+            "no candidate is stored",
+        ),
         (Kind.DATASET, "strong", BadConfig, "dataset='strong': none is stored; .*datasets list"),
         (Kind.MODEL, "sha256:0", BadConfig, "model='sha256:0': none is stored; .*models list"),
         (Kind.DEPLOYMENT, "99", BadConfig, "deployment='99': none is stored; .*models history"),
