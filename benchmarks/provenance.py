@@ -38,7 +38,7 @@ from trade_pipeline.core.ledger.bulk import append_bulk
 from trade_pipeline.core.ledger.chain import LEDGER_COLUMNS, Chain
 from trade_pipeline.core.ledger.journal import Journal
 from trade_pipeline.core.lineage.graph import Direction, Kind
-from trade_pipeline.core.lineage.walk import lineage
+from trade_pipeline.core.lineage.walk import both_lineages, lineage
 from trade_pipeline.core.records import Record
 from trade_pipeline.core.store.artifacts import record_artifact
 from trade_pipeline.core.store.server import EmbeddedPostgres
@@ -328,8 +328,7 @@ def _timed(connection: psycopg.Connection, uuids: Iterator[UUID]) -> list[float]
     for uuid in uuids:
         started = time.perf_counter()
         complete_trade_record(connection, uuid)
-        for way in Direction:
-            lineage(connection, Kind.TRADE, str(uuid), way)
+        both_lineages(connection, Kind.TRADE, str(uuid))
         spent.append(1_000 * (time.perf_counter() - started))
     return spent
 
