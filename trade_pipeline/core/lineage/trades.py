@@ -16,15 +16,16 @@ from trade_pipeline.core.lineage.graph import Kind, Node
 # What came of a trade: its realised outcome, or else its shadow one, of the newest revision.  Each
 # trade is looked up by its UUID: joined as a whole, every trade of the months was read beside it.
 _SUMMARY: LiteralString = """
-    SELECT s.split, c.session_id, c.model_version, c.decision, e.outcome, count(*),
+    SELECT s.split, c.session_id, c.model_version, c.decision, s.outcome, count(*),
            min(s.uuid::text), max(s.uuid::text)
-    FROM ({chosen}) s
+    FROM (
+        SELECT uuid, split, (
+            SELECT o.kind || ' ' || o.termination_reason FROM trade.outcomes o
+            WHERE o.uuid = h.uuid ORDER BY o.kind, o.revision DESC LIMIT 1) AS outcome
+        FROM ({chosen}) h) s
     CROSS JOIN LATERAL (
         SELECT t.session_id, t.model_version, t.decision FROM trade.candidates t
         WHERE t.uuid = s.uuid LIMIT 1) c
-    LEFT JOIN LATERAL (
-        SELECT o.kind || ' ' || o.termination_reason AS outcome FROM trade.outcomes o
-        WHERE o.uuid = s.uuid ORDER BY o.kind, o.revision DESC LIMIT 1) e ON true
     GROUP BY 1, 2, 3, 4, 5
 """
 
