@@ -12,3 +12,7 @@ CREATE INDEX ON trade.deployments (model_version);
 CREATE INDEX ON trade.deployments (evaluation_id);
 CREATE INDEX ON trade.deployments (restores);
 CREATE INDEX ON trade.canary_evaluations (canary);
+
+-- What came of a trade is counted for whole datasets, from the index alone.
+ALTER TABLE trade.outcomes DROP CONSTRAINT outcomes_pkey;
+ALTER TABLE trade.outcomes ADD PRIMARY KEY (uuid, kind, revision) INCLUDE (termination_reason);

@@ -69,7 +69,8 @@ def lineage(
     With OPENLINEAGE_URL in the environment the events are sent there, too.
     """
     from trade_pipeline.core.lineage.graph import Direction, Kind
-    from trade_pipeline.core.lineage.walk import lineage as walk
+    from trade_pipeline.core.lineage.walk import both_lineages
+    from trade_pipeline.core.lineage.walk import lineage as one_way
     from trade_pipeline.core.store.store import Store
 
     try:
@@ -78,9 +79,12 @@ def lineage(
         raise BadConfig(
             f"kind={kind!r}: expected trade, dataset, model, deployment or session"
         ) from None
-    ways = [way for way, asked in zip(Direction, (up, down), strict=True) if asked or up == down]
     with Store.open(read_settings()) as store, store.database.connect("trade_reader") as connection:
-        found = [walk(connection, chosen, name, way, members=members) for way in ways]
+        if up == down:
+            found = both_lineages(connection, chosen, name, members=members)
+        else:
+            way = Direction.UP if up else Direction.DOWN
+            found = [one_way(connection, chosen, name, way, members=members)]
     _export(found, prov, openlineage)
     if as_json:
         print_json({one.direction.value: one.to_dict() for one in found})

@@ -13,17 +13,19 @@ import psycopg
 from trade_pipeline.core.ids import moment_of, uuid7_micros
 from trade_pipeline.core.lineage.graph import Kind, Node
 
-# What came of a trade: its realised outcome, or else its shadow one, of the newest revision.
+# What came of a trade: its realised outcome, or else its shadow one, of the newest revision.  Each
+# trade is looked up by its UUID: joined as a whole, every trade of the months was read beside it.
 _SUMMARY: LiteralString = """
-    WITH chosen AS MATERIALIZED ({chosen}),
-    ended AS (
-        SELECT DISTINCT ON (s.uuid) s.uuid, o.kind || ' ' || o.termination_reason AS outcome
-        FROM chosen s JOIN trade.outcomes o USING (uuid)
-        ORDER BY s.uuid, o.kind, o.revision DESC
-    )
-    SELECT s.split, c.session_id, c.model_version, c.decision, e.outcome, count(*),
+    SELECT s.split, c.session_id, c.model_version, c.decision, s.outcome, count(*),
            min(s.uuid::text), max(s.uuid::text)
-    FROM chosen s JOIN trade.candidates c USING (uuid) LEFT JOIN ended e USING (uuid)
+    FROM (
+        SELECT uuid, split, (
+            SELECT o.kind || ' ' || o.termination_reason FROM trade.outcomes o
+            WHERE o.uuid = h.uuid ORDER BY o.kind, o.revision DESC LIMIT 1) AS outcome
+        FROM ({chosen}) h) s
+    CROSS JOIN LATERAL (
+        SELECT t.session_id, t.model_version, t.decision FROM trade.candidates t
+        WHERE t.uuid = s.uuid LIMIT 1) c
     GROUP BY 1, 2, 3, 4, 5
 """
 

@@ -355,10 +355,9 @@ def test_what_was_decided_under_a_deployment_ends_where_the_next_one_begins(
         session = samples.session("paper", mode="paper", market=eligible.MARKET)
         append_bulk(connection, "paper", [session])
 
-        def decide(number: int, model: str) -> None:
-            append_bulk(
-                connection, "paper", [samples.candidate(number, "paper", model_version=model)]
-            )
+        def decide(number: int, model: str, arm: str = "production") -> None:
+            made = samples.candidate(number, "paper", model_version=model, arm=arm)
+            append_bulk(connection, "paper", [made])
 
         numbers = {}
         for place, name in enumerate(("first", "second")):
@@ -366,6 +365,8 @@ def test_what_was_decided_under_a_deployment_ends_where_the_next_one_begins(
             numbers[name] = put.deployment_id
             for number in range(place + 1):
                 decide(10 * place + number, models[place])
+        # As somebody else's canary, which no deployment here put there.
+        decide(50, models[1], arm="canary")
         rollback(connection, scope, **who)
         numbers["retired"] = rollback(connection, scope, **who).deployment_id
         decide(99, models[1])
@@ -373,4 +374,4 @@ def test_what_was_decided_under_a_deployment_ends_where_the_next_one_begins(
         whole = lineage(connection, Kind.MODEL, models[1], DOWN)
     (under,) = found.of(Kind.TRADES)
     assert under.facts["trades"] == decided
-    assert whole.of(Kind.TRADES)[0].facts["trades"] == 3
+    assert whole.of(Kind.TRADES)[0].facts["trades"] == 4
