@@ -17,8 +17,8 @@ from trade_pipeline.core.dossier.stored import read_records, read_run, read_sour
 from trade_pipeline.core.dossier.words import short
 from trade_pipeline.core.errors import BadConfig
 from trade_pipeline.core.features.registry import FEATURES, feature_set
-from trade_pipeline.core.lineage.graph import Direction, Kind
-from trade_pipeline.core.lineage.walk import lineage
+from trade_pipeline.core.lineage.graph import Kind
+from trade_pipeline.core.lineage.walk import both_lineages
 from trade_pipeline.core.session.config import TradingConfig
 from trade_pipeline.core.store.artifacts import ArtifactDamaged, ArtifactStore, resolve_alias
 from trade_pipeline.core.strategy.confidence import HEURISTIC_VERSION
@@ -41,6 +41,7 @@ def gather(connection: psycopg.Connection, artifacts: ArtifactStore, uuid: UUID)
     settings = _settings(params)
     models = _models(connection, artifacts, candidate, settings)
     vector = _vector(connection, artifacts, stored["feature_rows"])
+    up, down = both_lineages(connection, Kind.TRADE, str(uuid))
     barriers = None
     if settings is not None:
         barriers = barriers_of(stored["executions"], settings.strategy.exits)
@@ -64,8 +65,8 @@ def gather(connection: psycopg.Connection, artifacts: ArtifactStore, uuid: UUID)
         orders=order_stories(stored["executions"], stored["order_intents"]),
         barriers=barriers,
         ledger=records.ledger,
-        up=lineage(connection, Kind.TRADE, str(uuid), Direction.UP),
-        down=lineage(connection, Kind.TRADE, str(uuid), Direction.DOWN),
+        up=up,
+        down=down,
     )
 
 

@@ -18,6 +18,7 @@ from trade_pipeline.core.dossier.market import around
 from trade_pipeline.core.dossier.page import Note, Page, Table
 from trade_pipeline.core.dossier.sections import page_of
 from trade_pipeline.core.errors import BadConfig
+from trade_pipeline.core.market.simulator import market as simulator
 from trade_pipeline.core.store.artifacts import ArtifactStore
 from trade_pipeline.core.store.server import EmbeddedPostgres
 from trade_pipeline_tests.conftest import create_database
@@ -207,3 +208,13 @@ def test_every_record_is_in_the_ledger_with_its_hash(backtest: Backtest) -> None
     assert {entry.content_hash for entry in dossier.ledger} == stored_hashes
     shown = [row[3] for row in page_of(dossier).sections[-1].blocks[0].rows]  # type: ignore[union-attr]
     assert shown == [entry.content_hash for entry in dossier.ledger]
+
+
+def test_a_market_that_is_not_the_sessions_is_not_drawn(
+    backtest: Backtest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another version of the simulator makes other events."""
+    dossier = backtest.dossier(CLOSED.format("stop_loss"))
+    monkeypatch.setattr(simulator, "GENERATOR_VERSION", 0)
+    with pytest.raises(BadConfig, match="market_address"):
+        around(dossier, backtest.connection, backtest.artifacts)
