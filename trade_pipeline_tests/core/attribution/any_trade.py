@@ -18,14 +18,23 @@ from trade_pipeline.core.records import (
 from trade_pipeline_tests.core import samples
 
 UUID_OF_ANY = samples.candidate().uuid
-_MONEY = st.floats(0, 1e6)
+_MONEY = st.one_of(st.floats(0, 1e6), st.floats(0, 1e6), st.just(1e305))
 _INSIDE = st.dictionaries(
     st.sampled_from(["impact", "own_impact", "pool_fee", "exchange_fee", "spread", "tax"]),
     st.floats(-1e3, 1e6),
 )
+_EVENT = st.one_of(st.just(OrderEvent.FILLED), st.sampled_from(list(OrderEvent)))
 _COSTS = st.dictionaries(st.sampled_from(["gas", "exchange_fee", "bribe"]), st.floats(0, 1e3))
 # Prices and sizes with which somebody traded, and a few that are mistakes.
-_NUMBER = st.one_of(st.floats(1e-9, 1e6), st.sampled_from([1e-300, 1e300, 1e-61, 1e61]))
+_NUMBER = st.one_of(
+    st.sampled_from([1.0, 50.0, 100.0]),
+    st.floats(1e-9, 1e6),
+    st.sampled_from([1e-300, 1e300, 1e-61, 1e61]),
+)
+# Mostly known, so that what follows from it is reached.
+_SLIPPAGE = st.one_of(
+    st.floats(-0.5, 0.5), st.floats(-0.5, 0.5), st.sampled_from([None, 1.0, -1.5])
+)
 
 
 @st.composite
@@ -33,15 +42,15 @@ def executions(draw: st.DrawFn, uuid: UUID) -> list[ExecutionRecord]:
     """Order events; one fill at least, since a realised outcome needs one."""
     found: list[ExecutionRecord] = []
     for number in range(draw(st.integers(1, 6))):
-        leg = draw(st.sampled_from(["entry", "exit"]))
-        event = draw(st.sampled_from(list(OrderEvent))) if number else OrderEvent.FILLED
+        leg = ("entry", "exit")[number] if number < 2 else draw(st.sampled_from(["entry", "exit"]))
+        event = draw(_EVENT) if number else OrderEvent.FILLED
         price = {f"{leg}_price": draw(_NUMBER)} if event in FILLS else {}
         found.append(
             ExecutionRecord(
                 uuid,
                 f"order-{number}",
                 size=draw(_NUMBER),
-                slippage=draw(st.one_of(st.none(), st.floats(-1.5, 1.5), st.just(1.0))),
+                slippage=draw(_SLIPPAGE),
                 leg=leg,
                 event=event,
                 value_usd=draw(st.one_of(st.none(), _MONEY)),
@@ -61,7 +70,7 @@ def any_trade(
     reasons = [one for one in TerminationReason if one is not TerminationReason.NOT_FILLED]
     given: dict[str, Any] = {
         "realized_pnl_percent": draw(st.one_of(st.floats(-100, 1e3), st.just(1e300))),
-        "pnl_usd": draw(st.one_of(st.none(), st.floats(-1e6, 1e6))),
+        "pnl_usd": draw(st.one_of(st.none(), st.floats(-1e6, 1e6), st.just(1e12))),
         "termination_reason": draw(st.sampled_from(reasons)),
         "written_off": draw(st.booleans()),
     }
