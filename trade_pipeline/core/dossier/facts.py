@@ -34,8 +34,8 @@ class Source:
 
     Attributes:
         role: what it is to the trade, such as ``raw answer``.
-        state: ``stored``; ``expired``: it was kept until ``expires_at`` and removed since;
-            ``missing``: it should be there; ``unrecorded``: nothing tells of this address.
+        state: ``stored``; ``removed``: its tombstone tells since when and why; ``missing``: it
+            should be there; ``unrecorded``: nothing tells of this address.
         fetched_at: when it was stored.
         expires_at: until when it is kept; None: for ever.
     """

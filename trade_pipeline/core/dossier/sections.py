@@ -30,7 +30,7 @@ _CENT = 0.01
 _PLAINLY = 0.01
 _SOURCE_STATES = {
     "stored": "its bytes are stored",
-    "expired": "expired and removed; the address still proves what it was",
+    "removed": "removed, as its time was over; the address still proves what it was",
     "missing": "missing, although it should be there",
     "unrecorded": "not recorded in this store",
 }

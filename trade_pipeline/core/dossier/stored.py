@@ -100,8 +100,8 @@ def read_sources(
 ) -> list[Source]:
     """Artifacts by address (with their roles), and whether their bytes are there."""
     rows = connection.execute(
-        "SELECT address, created_at, expires_at, media_type, size_bytes, "
-        "expires_at <= now() IS TRUE FROM trade.artifacts WHERE address = ANY(%s)",
+        "SELECT address, created_at, expires_at, media_type, size_bytes, removed_at IS NOT NULL "
+        "FROM trade.artifact_states WHERE address = ANY(%s)",
         (list(roles),),
     ).fetchall()
     recorded = {row[0]: row[1:] for row in rows}
@@ -110,9 +110,9 @@ def read_sources(
         if address not in recorded:
             found.append(Source(role, address, "unrecorded"))
             continue
-        *facts, over = recorded[address]
-        there = artifacts.exists(address)
-        state = "stored" if there else "expired" if over else "missing"
+        *facts, removed = recorded[address]
+        there = not removed and artifacts.exists(address)
+        state = "stored" if there else "removed" if removed else "missing"
         found.append(Source(role, address, state, *facts))
     return found
 

@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
+from trade_pipeline.core.clock import SystemClock
 from trade_pipeline.core.dossier.document import document_of
 from trade_pipeline.core.dossier.facts import Dossier
 from trade_pipeline.core.dossier.gather import gather
@@ -28,6 +28,7 @@ from trade_pipeline.core.records import (
     TerminationReason,
     TradeCandidate,
 )
+from trade_pipeline.core.retention.artifacts import remove_expired
 from trade_pipeline.core.session.config import TradingConfig
 from trade_pipeline.core.session.engine import CREATED_BY
 from trade_pipeline.core.store.artifacts import ArtifactStore, record_artifact
@@ -204,18 +205,18 @@ def test_raw_answers_say_when_they_were_fetched_and_whether_they_are_still_there
                 )
             )  # fmt: skip
         connection.commit()
-    for address in addresses[1:]:
-        Path(made.store.artifacts.uri(address).removeprefix("file://")).unlink()
+    remove_expired(made.store.database, made.store.artifacts, SystemClock(), by="a test")
+    made.store.artifacts.remove(addresses[2])
     addresses.append("sha256:" + "0" * 64)
     decided = samples.candidate()
     dossier = made.dossier(decided, samples.research(decided.uuid, raw_answers=addresses))
     raw = [one for one in dossier.sources if one.role == "raw answer"]
     assert [one.address for one in raw] == addresses
-    assert [one.state for one in raw] == ["stored", "expired", "missing", "unrecorded"]
+    assert [one.state for one in raw] == ["stored", "removed", "missing", "unrecorded"]
     assert raw[0].fetched_at is not None
     assert abs(raw[0].fetched_at - now) < timedelta(hours=1)
     html = html_of(page_of(dossier))
-    assert "expired and removed; the address still proves what it was" in html
+    assert "removed, as its time was over; the address still proves what it was" in html
 
 
 def test_a_stake_that_the_own_impact_decided_says_so(made: Made, settings: str) -> None:
