@@ -224,9 +224,7 @@ def _cover(
     return list(broken.values())
 
 
-def _moved(
-    connection: psycopg.Connection, anchored: Anchored
-) -> dict[str, tuple[int, int, bytes]]:
+def _moved(connection: psycopg.Connection, anchored: Anchored) -> dict[str, tuple[int, int, bytes]]:
     """Of each chain that was appended to: the first and last new record, and its chain hash."""
     rows = connection.execute("SELECT chain_id, chain_seq, chain_hash FROM trade.chain_heads")
     nothing = (-1, GENESIS)
@@ -314,7 +312,14 @@ def _rows(
             sql.SQL(", ").join(sql.Identifier("t", name) for name in (*names, *table.unhashed)),
             sql.Identifier(table.name),
         )
-        types: list[str] = ["text", "int8", "bytea", "bytea", "int8", *("int8" for _ in table.unhashed)]
+        types: list[str] = [
+            "text",
+            "int8",
+            "bytea",
+            "bytea",
+            "int8",
+            *("int8" for _ in table.unhashed),
+        ]
         encoded = table.name.encode()
         prefixes: dict[str, bytes] = {}
         for chain, seq, content_hash, chain_hash, recorded, *unhashed in copied(

@@ -150,9 +150,7 @@ def scan_piece(connection: psycopg.Connection, piece: _Piece) -> Scanned:
     table = piece.table
     columns = Columns(table)
     names = (*_READ, *table.unhashed, *columns.names)
-    query = sql.SQL(
-        "SELECT {} FROM ONLY trade.{} WHERE ctid >= {}::tid AND ctid < {}::tid"
-    ).format(
+    query = sql.SQL("SELECT {} FROM ONLY trade.{} WHERE ctid >= {}::tid AND ctid < {}::tid").format(
         sql.SQL(", ").join(map(sql.Identifier, names)),
         sql.Identifier(piece.part),
         sql.Literal(f"({piece.first},0)"),

@@ -142,9 +142,7 @@ class _Findings:
             for problem in self.problems
         ]
         last = 1 << 62
-        named.sort(
-            key=lambda p: (last if p.head is None else p.head, p.chain_id or "", p.seq or 0)
-        )
+        named.sort(key=lambda p: (last if p.head is None else p.head, p.chain_id or "", p.seq or 0))
         return named[:_TOLD]
 
 
@@ -165,9 +163,7 @@ class _Ledger:
 
     def add(self, piece: Scanned, found: _Findings) -> None:
         for bad in piece.bad:
-            found.add(
-                Problem("row", bad.what, piece.table, None, bad.chain_id, bad.seq, bad.field)
-            )
+            found.add(Problem("row", bad.what, piece.table, None, bad.chain_id, bad.seq, bad.field))
         found.count += piece.bad_rows - len(piece.bad)
         if not piece.seq:
             return
@@ -211,9 +207,7 @@ class _Ledger:
         )
 
 
-def _check_generated(
-    connection: psycopg.Connection, table: RecordTable, found: _Findings
-) -> None:
+def _check_generated(connection: psycopg.Connection, table: RecordTable, found: _Findings) -> None:
     """Columns that the database computes from the others."""
     for column, expression in table.generated:
         # The expression is the catalogue's own.
@@ -244,9 +238,7 @@ def _check_chains(connection: psycopg.Connection, ledger: _Ledger, found: _Findi
             seq = seqs[at]
             if seq != expected:
                 _misplaced(ledger, found, chain_id, at, expected)
-            elif sha256(
-                head + names[tables[at]] + hashes[place + 32 : place + 64]
-            ).digest() != own:
+            elif sha256(head + names[tables[at]] + hashes[place + 32 : place + 64]).digest() != own:
                 what = "its chain_hash does not follow from its content and the record before"
                 found.add(
                     Problem("chain", what, ledger.tables[tables[at]], None, chain_id, seq,
@@ -269,9 +261,7 @@ def _check_chains(connection: psycopg.Connection, ledger: _Ledger, found: _Findi
             found.add(Problem("chain", what, table, None, chain_id, seq, "chain_hash"))
 
 
-def _misplaced(
-    ledger: _Ledger, found: _Findings, chain_id: str, at: int, expected: int
-) -> None:
+def _misplaced(ledger: _Ledger, found: _Findings, chain_id: str, at: int, expected: int) -> None:
     seq = int(ledger.seq[at])
     table = ledger.tables[ledger.table[at]]
     if seq < expected:
@@ -459,9 +449,7 @@ def _count_unanchored(ledger: _Ledger, reach: dict[str, int], heads: _Heads) -> 
         heads.unanchored_since = moment_of(oldest + EPOCH_2000)
 
 
-def _key(
-    connection: psycopg.Connection, tables: list[RecordTable], problem: Problem
-) -> str | None:
+def _key(connection: psycopg.Connection, tables: list[RecordTable], problem: Problem) -> str | None:
     """The primary key of a problem's row, for people."""
     (table,) = (table for table in tables if table.name == problem.table)
     if not table.key:
