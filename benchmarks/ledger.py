@@ -2,8 +2,8 @@
 
     python benchmarks/ledger.py [--records 1000000]
 
-The records are those of sessions: of each decision its candidate, its research with 40 facts and its
-vector of 40 features, of two in three decisions also two fills and an outcome.
+The records are those of sessions: of each decision its candidate, its research with 40 facts and
+its vector of 40 features, of two in three decisions also two fills and an outcome.
 """
 
 from __future__ import annotations
@@ -57,18 +57,16 @@ def main() -> None:
         files = HeadFiles(str(Path(folder, "heads")))
         _fill(connection, files, wanted)
         _one_head(connection, files)
-        copies, verifications, alone = [], [], []
+        copies, verifications = [], []
         for _ in range(ROUNDS):
             copies.append(_copy(database.url("trade_reader")))
-            for times, processes in ((verifications, 2), (alone, 1)):
-                report = verify_url(database.url("trade_reader"), files, processes=processes)
-                assert report.intact, report.verdict
-                times.append(report.seconds)
+            report = verify_url(database.url("trade_reader"), files)
+            assert report.intact, report.verdict
+            verifications.append(report.seconds)
         floor, took = statistics.median(copies), statistics.median(verifications)
         print(f"{report.verdict}")
         print(f"plain COPY out of the same rows   {floor:6.1f} s")
-        print(f"verification, two processes       {took:6.1f} s, {took / floor:.1f} x the COPY")
-        print(f"verification, one process         {statistics.median(alone):6.1f} s")
+        print(f"verification                      {took:6.1f} s, {took / floor:.1f} x the COPY")
         print(f"records per second                {report.records / took:,.0f}")
 
 

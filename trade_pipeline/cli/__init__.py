@@ -15,6 +15,7 @@ from trade_pipeline.cli import (
     exchange,
     features,
     ingest,
+    ledger,
     live,
     market,
     trading,
@@ -36,6 +37,7 @@ app.add_typer(datasets.app, name="datasets")
 app.add_typer(deployments.app, name="models")
 app.add_typer(exchange.app, name="exchange")
 app.add_typer(live.app, name="live")
+app.add_typer(ledger.app, name="ledger")
 app.add_typer(alerts.app, name="alerts")
 for command in (
     campaign.demo,
@@ -45,6 +47,7 @@ for command in (
     trading.trace,
     trading.up,
     trading.env,
+    ledger.verify,
     live.halt,
     live.flatten,
     live.resume,

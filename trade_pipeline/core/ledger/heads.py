@@ -1,4 +1,4 @@
-"""Heads: what the ledger holds, said outside of the database in a form that cannot be changed later.
+"""Heads: what the ledger holds, said outside of the database once and for all.
 
 A head covers every record that was appended since the head before it, in one snapshot.  Where it
 begins follows from the files of the heads, never from the database.
@@ -312,14 +312,7 @@ def _rows(
             sql.SQL(", ").join(sql.Identifier("t", name) for name in (*names, *table.unhashed)),
             sql.Identifier(table.name),
         )
-        types: list[str] = [
-            "text",
-            "int8",
-            "bytea",
-            "bytea",
-            "int8",
-            *("int8" for _ in table.unhashed),
-        ]
+        types = ["text", "int8", "bytea", "bytea", "int8"] + ["int8"] * len(table.unhashed)
         encoded = table.name.encode()
         prefixes: dict[str, bytes] = {}
         for chain, seq, content_hash, chain_hash, recorded, *unhashed in copied(

@@ -1,14 +1,13 @@
 """Reads every record once: its own hashes and columns are checked here, its neighbours in verify.
 
-The rows of a part of a table are read by ranges of blocks, so that processes share the work.
+Rows are read by ranges of blocks.  The server makes them while those before are hashed here, which
+keeps two cores busy: there, a second reader makes it slower.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -26,8 +25,6 @@ from trade_pipeline.core.ledger.tables import RecordTable
 HASHES = 96
 # Blocks of 8 KiB that are read at once: 32 MiB.
 _BLOCKS = 4096
-# Blocks of all tables from which on a second process is worth its start.
-_WORTH_PROCESSES = 16_384
 # Bad rows that are told of each piece; what is behind is counted.
 _TOLD = 200
 _READ = ("chain_id", "chain_seq", "content", "content_hash", "chain_hash", "recorded_at")
@@ -56,7 +53,6 @@ class Scanned:
     """
 
     table: str
-    blocks: int = 0
     chains: list[str] = field(default_factory=list)
     chain: array[int] = field(default_factory=lambda: array("i"))
     seq: array[int] = field(default_factory=lambda: array("q"))
@@ -71,94 +67,45 @@ class Scanned:
             self.bad.append(row)
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    table: RecordTable
-    part: str
-    first: int
-    blocks: int
-
-
 def scan_records(
     connection: psycopg.Connection,
     tables: Sequence[RecordTable],
-    *,
-    url: str | None = None,
-    processes: int = 2,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Scanned]:
     """Read and check every record.
 
     Args:
         connection: in a transaction, whose snapshot is read.
-        url: by which other processes may read the same snapshot; None: there are none.
         progress: is called with the blocks that are read, and all.
     """
     pieces = [
-        _Piece(table, part, first, min(_BLOCKS, blocks - first))
+        (table, part, first, min(_BLOCKS, blocks - first))
         for table in tables
         for part, blocks in table.parts
         for first in range(0, blocks, _BLOCKS)
     ]
-    total = sum(piece.blocks for piece in pieces)
-    done = 0
-    if url is None or processes < 2 or total < _WORTH_PROCESSES:
-        results: Iterator[Scanned] = (scan_piece(connection, piece) for piece in pieces)
-    else:
-        results = _in_processes(connection, url, pieces, processes)
-    for result in results:
-        done += result.blocks
+    total, done = sum(blocks for *_, blocks in pieces), 0
+    for table, part, first, blocks in pieces:
+        yield _scan(connection, table, part, first, blocks)
+        done += blocks
         if progress is not None:
             progress(done, total)
-        yield result
 
 
-def _in_processes(
-    connection: psycopg.Connection, url: str, pieces: list[_Piece], processes: int
-) -> Iterator[Scanned]:
-    row = connection.execute("SELECT pg_export_snapshot()").fetchone()
-    assert row is not None
-    # What a parent's threads hold is not forked.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(processes, context, initializer=_open, initargs=(url, row[0]))
-    try:
-        # The longest first, so that nobody waits for one at the end.
-        pieces = sorted(pieces, key=lambda piece: -piece.blocks)
-        for future in as_completed([pool.submit(_scan_there, piece) for piece in pieces]):
-            yield future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-_there: psycopg.Connection
-
-
-def _open(url: str, snapshot: str) -> None:
-    global _there
-    _there = psycopg.connect(url)
-    _there.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-    _there.read_only = True
-    _there.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot)))
-
-
-def _scan_there(piece: _Piece) -> Scanned:
-    return scan_piece(_there, piece)
-
-
-def scan_piece(connection: psycopg.Connection, piece: _Piece) -> Scanned:
-    """Read and check the records in a range of blocks."""
-    table = piece.table
+def _scan(
+    connection: psycopg.Connection, table: RecordTable, part: str, first: int, blocks: int
+) -> Scanned:
     columns = Columns(table)
     names = (*_READ, *table.unhashed, *columns.names)
     query = sql.SQL("SELECT {} FROM ONLY trade.{} WHERE ctid >= {}::tid AND ctid < {}::tid").format(
         sql.SQL(", ").join(map(sql.Identifier, names)),
-        sql.Identifier(piece.part),
-        sql.Literal(f"({piece.first},0)"),
-        sql.Literal(f"({piece.first + piece.blocks},0)"),
+        sql.Identifier(part),
+        sql.Literal(f"({first},0)"),
+        sql.Literal(f"({first + blocks},0)"),
     )
     types = [*_TYPES, *("int8" for _ in table.unhashed), *columns.types]
     own = len(_READ) + len(table.unhashed)
-    found = Scanned(table.name, piece.blocks)
+    found = Scanned(table.name)
     numbers: dict[str, int] = {}
     prefixes: dict[str, bytes] = {}
     for row in copied(connection, query, (), types):

@@ -1,4 +1,4 @@
-"""The tables of the records, as the catalogue knows them: whatever copies `trade.ledger_columns`."""
+"""The tables of the records as the catalogue knows them: what copies `trade.ledger_columns`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class RecordTable:
     """A table of records.
 
     Attributes:
-        columns: name and type of each column besides the ledger's, those that are generated left out.
+        columns: name and type of each column besides the ledger's and those that are generated.
         generated: columns that the database computes from the others, and by which expression.
         key: the columns of the primary key.
         parts: where its rows lie: itself, or its partitions that hold any; with their blocks.
@@ -47,7 +47,8 @@ SELECT c.relname,
                   WHERE d.adrelid = c.oid AND d.adnum = a.attnum) END, '')
              FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0
              AND NOT a.attisdropped ORDER BY a.attnum),
-       array(SELECT a.attname::text FROM pg_index i CROSS JOIN unnest(i.indkey) WITH ORDINALITY k (n, o)
+       array(SELECT a.attname::text
+             FROM pg_index i CROSS JOIN unnest(i.indkey) WITH ORDINALITY k (n, o)
              JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.n
              WHERE i.indrelid = c.oid AND i.indisprimary ORDER BY k.o)
 FROM pg_class c

@@ -1,8 +1,8 @@
 """Is the history untouched?  Every record against its hashes, its chain, and the heads outside.
 
-Nothing in the database is trusted, not even the owner's or a superuser's words: a record that a head
-covers cannot be changed, removed, added or exchanged so that it is not seen, whatever else is
-rewritten to fit.
+Nothing in the database is trusted, not even a superuser's words: a record that a head covers cannot
+be changed, removed or exchanged, and none be added among them, without being seen here, whatever
+else is rewritten to fit.
 """
 
 from __future__ import annotations
@@ -38,10 +38,8 @@ _TOLD = 100
 _AT_ONCE = 1000
 
 
-def verify_url(
-    url: str, files: HeadFiles, *, processes: int = 2, progress: Progress | None = None
-) -> LedgerReport:
-    """`verify` in a snapshot of a database by its URL, with several processes.
+def verify_url(url: str, files: HeadFiles, progress: Progress | None = None) -> LedgerReport:
+    """`verify` in a snapshot of a database by its URL.
 
     Args:
         url: the login may read every record, as ``trade_reader`` may.
@@ -56,9 +54,7 @@ def verify_url(
         with psycopg.connect(url) as connection:
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             connection.read_only = True
-            return verify(
-                connection, files, numbers, url=url, processes=processes, progress=progress
-            )
+            return verify(connection, files, numbers, progress)
     except psycopg.OperationalError as error:
         raise StoreUnavailable(f"the ledger cannot be read: {str(error).strip()}") from error
 
@@ -67,9 +63,6 @@ def verify(
     connection: psycopg.Connection,
     files: HeadFiles,
     numbers: list[int] | None = None,
-    *,
-    url: str | None = None,
-    processes: int = 2,
     progress: Progress | None = None,
 ) -> LedgerReport:
     """Compare all records with their hashes, their chains, and the heads.
@@ -84,7 +77,7 @@ def verify(
     tables = record_tables(connection)
     found = _Findings()
     ledger = _Ledger(tables)
-    for piece in scan_records(connection, tables, url=url, processes=processes, progress=progress):
+    for piece in scan_records(connection, tables, progress):
         ledger.add(piece, found)
     ledger.order()
     for table in tables:
@@ -217,7 +210,7 @@ def _check_generated(connection: psycopg.Connection, table: RecordTable, found: 
         ).format(
             sql.Identifier(table.name),
             sql.Identifier(column),
-            sql.SQL(expression),  # type: ignore[arg-type]
+            sql.SQL(expression),
         )
         for chain_id, seq in connection.execute(query).fetchall():
             what = f"column {column} is not what follows from the others"
@@ -399,7 +392,7 @@ def _name_rows(
     places: Iterable[tuple[str, int, int, int]],
     found: _Findings,
 ) -> None:
-    """Compare with the hashes that were written beside the head: the first bad row of each chain."""
+    """Compare with the hashes beside the head: the first bad row of each chain."""
     data = files.leaves(head.number)
     anchored = [] if data is None else split_hashes(data)
     if len(anchored) != head.count or merkle_root(anchored) != head.root:

@@ -67,7 +67,8 @@ class Superuser:
     def rewrite(self, chain: str, rows: list[Row]) -> None:
         """Give a chain these records, hashes and chain_heads recomputed, as if never otherwise.
 
-        Rows keep their place by number; one whose number is None in the database is inserted before.
+        Args:
+            rows: in their new order, each with its number so far.
         """
         head = GENESIS
         for seq, (table, before, content) in enumerate(rows):

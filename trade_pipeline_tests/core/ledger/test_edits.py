@@ -52,7 +52,7 @@ def find_all(superuser: psycopg.Connection, files: HeadFiles, count: int) -> Cou
         assert (
             report.last_holding is None
             or report.last_holding < report.heads - 1
-            or (kind == "the end of a chain")
+            or kind in ("the end of a chain", "a row added")
         ), f"edit {number}, {kind}: {what}: every head still holds: {report.problems}"
         made[kind] += 1
         if number % 500 == 499:
