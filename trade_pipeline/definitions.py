@@ -27,6 +27,7 @@ from trade_pipeline.defs.jobs import (
     retraining_job,
     training_job,
 )
+from trade_pipeline.defs.ledger import ledger_check, ledger_head, ledger_job, ledger_schedule
 from trade_pipeline.defs.live import (
     flatten_job,
     halt_job,
@@ -74,6 +75,7 @@ defs = dg.Definitions(
         eligible_model,
         canary_deployment,
         canary_evaluation,
+        ledger_head,
         production_model,
         monitoring_report,
         live_session,
@@ -87,6 +89,7 @@ defs = dg.Definitions(
         dataset_guards,
         model_gates,
         canary_verdict,
+        ledger_check,
         monitoring_lines,
     ],
     jobs=[
@@ -97,6 +100,7 @@ defs = dg.Definitions(
         retraining_job,
         canary_job,
         promotion_job,
+        ledger_job,
         monitoring_job,
         rollback_job,
         live_job,
@@ -105,7 +109,12 @@ defs = dg.Definitions(
         flatten_job,
         resume_job,
     ],
-    schedules=[retraining_schedule, monitoring_schedule, live_labelling_schedule],
+    schedules=[
+        retraining_schedule,
+        monitoring_schedule,
+        live_labelling_schedule,
+        ledger_schedule,
+    ],
     sensors=[retraining_sensor, canary_sensor, rollback_sensor, live_session_sensor, alert_sensor],
     resources={"store": TradeStore(), "progress": no_progress},
     executor=dg.in_process_executor,

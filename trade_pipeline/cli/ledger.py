@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from contextlib import ExitStack
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +17,7 @@ from trade_pipeline.cli.inputs import Json, read_settings
 if TYPE_CHECKING:
     from trade_pipeline.core.ledger.head_files import HeadFiles
     from trade_pipeline.core.ledger.report import LedgerReport
+    from trade_pipeline.core.store.artifacts import ArtifactStore
 
 app = typer.Typer(help="Heads of the ledger, and proofs for others.", no_args_is_help=True)
 Heads = Annotated[
@@ -36,21 +38,18 @@ def verify(
     """Is the history untouched?  Every record against its hashes and the heads; exit code 1: no."""
     from trade_pipeline.core.ledger.dump import restored
     from trade_pipeline.core.ledger.head_files import HeadFiles
-    from trade_pipeline.core.store.store import Store
+    from trade_pipeline.core.store.store import Store, artifacts_of
 
-    if dump is not None:
-        settings = read_settings()
-        place = (
-            heads
-            or settings.heads_url
-            or f"{settings.artifacts_url or settings.home / 'artifacts'}/heads"
-        )
-        with restored(dump) as url:
-            report = _verified(url, HeadFiles(place))
-    else:
-        with Store.open(read_settings()) as store:
-            files = store.artifacts.heads if heads is None else HeadFiles(heads)
-            report = _verified(store.database.url("trade_reader"), files)
+    settings = read_settings()
+    with ExitStack() as opened:
+        if dump is not None:
+            store, url = artifacts_of(settings), opened.enter_context(restored(dump))
+        else:
+            database = opened.enter_context(Store.open(settings))
+            store, url = database.artifacts, database.database.url("trade_reader")
+        report = _verified(url, store.heads if heads is None else HeadFiles(heads))
+        if artifacts:
+            report = _with_artifacts(url, store, report)
     if as_json:
         print_json(asdict(report) | {"intact": report.intact, "verdict": report.verdict})
     else:
@@ -108,6 +107,20 @@ def ledger_proof(
         f"python {verify_proof.__file__} {output} HEAD.json",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
+
+
+def _with_artifacts(url: str, artifacts: ArtifactStore, report: LedgerReport) -> LedgerReport:
+    import psycopg
+
+    from trade_pipeline.core.ledger.artifacts import check_artifacts
+
+    with psycopg.connect(url) as connection, rows_progress("reading the artifacts") as progress:
+        problems = check_artifacts(connection, artifacts, progress)
+    return replace(
+        report,
+        problems=(*report.problems, *problems[:100]),
+        problem_count=report.problem_count + len(problems),
+    )
 
 
 def _verified(url: str, files: HeadFiles) -> LedgerReport:

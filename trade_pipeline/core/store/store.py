@@ -12,6 +12,12 @@ from trade_pipeline.core.store.database import Database
 from trade_pipeline.settings import Settings
 
 
+def artifacts_of(settings: Settings) -> ArtifactStore:
+    """The artifacts that the settings name, and the heads of the ledger."""
+    url = settings.artifacts_url or str(settings.home / "artifacts")
+    return ArtifactStore(url, settings.heads_url)
+
+
 @dataclass(frozen=True, slots=True)
 class Store(Closing):
     """Use with ``with``, or `close` it: an embedded server stops with its last user.
@@ -36,8 +42,7 @@ class Store(Closing):
             database = Database.at(settings.database_url.get_secret_value())
         else:
             database = Database.embedded(home / "postgres")
-        artifacts = settings.artifacts_url or str(home / "artifacts")
-        return cls(database, ArtifactStore(artifacts, settings.heads_url), settings.timestamp_url)
+        return cls(database, artifacts_of(settings), settings.timestamp_url)
 
     @classmethod
     def in_folder(cls, folder: Path) -> Self:

@@ -42,7 +42,7 @@ class Superuser:
         found = self.connection.execute(
             "SELECT conrelid::regclass::text, conname FROM pg_constraint "
             "WHERE connamespace = 'trade'::regnamespace AND conparentid = 0 "
-            "AND coninhcount = 0 AND contype IN ('c', 'f', 'x') ORDER BY contype <> 'f'"
+            "AND coninhcount = 0 AND contype IN ('c', 'f', 'u', 'x') ORDER BY contype <> 'f'"
         ).fetchall()
         for table, name in found:
             drop = sql.SQL("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {} CASCADE")
