@@ -22,7 +22,7 @@ from trade_pipeline.core.ledger.head_files import Head, HeadDamaged, HeadFiles
 from trade_pipeline.core.ledger.heads import LedgerBroken, write_heads
 from trade_pipeline.core.ledger.merkle import merkle_path, merkle_root
 from trade_pipeline.core.ledger.report import LedgerReport
-from trade_pipeline.core.ledger.verify import verify
+from trade_pipeline.core.ledger.verify import verify_url
 from trade_pipeline.core.store.artifacts import ArtifactStore
 from trade_pipeline.core.store.database import Database
 from trade_pipeline.core.store.store import Store
@@ -48,11 +48,8 @@ def append(writer: psycopg.Connection, name: str, trades: int = 2) -> int:
     return append_bulk(writer, name, samples.records_of_a_session(trades, name))
 
 
-def verified(writer: psycopg.Connection, files: HeadFiles) -> LedgerReport:
-    """What ``trade_reader`` finds, who alone may read the parts of tables."""
-    with writer.transaction():
-        writer.execute("SET LOCAL ROLE trade_reader")
-        return verify(writer, files)
+def verified(database: Database, files: HeadFiles) -> LedgerReport:
+    return verify_url(database.url("trade_reader"), files)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 8, 13])
@@ -118,8 +115,7 @@ def test_two_writers_at_once_never_cover_a_record_twice(
         thread.join(30)
     with fresh_database.connect(autocommit=True) as connection:
         write_heads(connection, files)
-    with fresh_database.connect("trade_reader") as reader:
-        report = verify(reader, files)
+    report = verified(fresh_database, files)
     assert not failed
     assert (report.intact, report.unanchored) == (True, 0), report.verdict
 
@@ -147,7 +143,7 @@ def test_who_comes_second_to_a_number_looks_again(
 
 
 def test_a_day_is_closed_by_the_first_head_after_it_and_is_where_the_next_writer_starts(
-    writer: psycopg.Connection, files: HeadFiles
+    writer: psycopg.Connection, files: HeadFiles, fresh_database: Database
 ) -> None:
     append(writer, "a")
     write_heads(writer, files, NOON)
@@ -170,12 +166,12 @@ def test_a_day_is_closed_by_the_first_head_after_it_and_is_where_the_next_writer
     assert [r.chain_id for r in third.ranges] == ["c"]
     write_heads(writer, files, NOON + timedelta(days=4))
     assert files.days() == ["2026-06-01", "2026-06-03"]
-    report = verified(writer, files)
+    report = verified(fresh_database, files)
     assert (report.intact, report.days) == (True, 2), report.verdict
 
 
 def test_a_clock_that_was_set_back_puts_no_head_into_a_closed_day(
-    writer: psycopg.Connection, files: HeadFiles
+    writer: psycopg.Connection, files: HeadFiles, fresh_database: Database
 ) -> None:
     append(writer, "a")
     write_heads(writer, files, NOON)
@@ -184,7 +180,7 @@ def test_a_clock_that_was_set_back_puts_no_head_into_a_closed_day(
     append(writer, "c")
     (head,) = write_heads(writer, files, NOON - timedelta(days=1))
     assert head.created_at == NOON + timedelta(days=1)
-    assert verified(writer, files).intact
+    assert verified(fresh_database, files).intact
 
 
 def test_a_chain_that_does_not_follow_is_left_out_and_the_others_are_covered(
@@ -201,13 +197,13 @@ def test_a_chain_that_does_not_follow_is_left_out_and_the_others_are_covered(
     assert not anchor_now(lambda: fresh_database.connect(autocommit=True), files)
 
 
-def test_heads_go_to_any_file_system(writer: psycopg.Connection) -> None:
+def test_heads_go_to_any_file_system(writer: psycopg.Connection, fresh_database: Database) -> None:
     files = HeadFiles(f"memory://heads-{uuid.uuid4().hex}")
     append(writer, "a")
     write_heads(writer, files, NOON)
     append(writer, "b")
     write_heads(writer, files, NOON + timedelta(days=1))
-    report = verified(writer, files)
+    report = verified(fresh_database, files)
     assert (report.intact, report.heads, report.days) == (True, 2, 1), report.verdict
     again = Head.from_bytes(files.read([1])[1], 1)
     with pytest.raises(FileExistsError):
@@ -220,8 +216,7 @@ def test_a_tracker_leaves_nothing_uncovered_behind(
     store = Store(fresh_database, ArtifactStore(str(tmp_path)))
     with TradeTrackingSystem(store=store) as tracker:
         tracker.create_candidate("PEPE/USDT", "v1", 0.7, samples.ADDRESS, "test")
-    with fresh_database.connect("trade_reader") as reader:
-        report = verify(reader, store.artifacts.heads)
+    report = verified(fresh_database, store.artifacts.heads)
     assert (report.records, report.unanchored, report.heads) == (2, 0, 1)
 
 
@@ -257,6 +252,5 @@ def test_a_running_session_is_covered_again_and_again_beside_its_loop(
 
     counts = asyncio.run(session())
     assert counts == sorted(set(counts))
-    with fresh_database.connect("trade_reader") as reader:
-        report = verify(reader, files)
+    report = verified(fresh_database, files)
     assert (report.intact, report.unanchored) == (True, 0), report.verdict
