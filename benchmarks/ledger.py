@@ -23,7 +23,6 @@ from trade_pipeline.core.features.vector import vector_hash
 from trade_pipeline.core.ids import client_order_id, micros, trade_uuid
 from trade_pipeline.core.ledger.append import append_now, read_chain
 from trade_pipeline.core.ledger.bulk import append_bulk
-from trade_pipeline.core.ledger.head_files import HeadFiles
 from trade_pipeline.core.ledger.heads import write_heads
 from trade_pipeline.core.ledger.tables import record_tables
 from trade_pipeline.core.ledger.verify import verify_url
@@ -38,6 +37,7 @@ from trade_pipeline.core.records import (
     TradeOutcome,
 )
 from trade_pipeline.core.store.database import Database
+from trade_pipeline.core.store.head_files import HeadFiles
 
 PER_SESSION = 50_000
 START = datetime(2026, 1, 1, tzinfo=UTC)

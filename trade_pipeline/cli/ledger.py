@@ -15,9 +15,9 @@ from trade_pipeline.cli.console import out, print_json, rows_progress
 from trade_pipeline.cli.inputs import Json, read_settings
 
 if TYPE_CHECKING:
-    from trade_pipeline.core.ledger.head_files import HeadFiles
     from trade_pipeline.core.ledger.report import LedgerReport
     from trade_pipeline.core.store.artifacts import ArtifactStore
+    from trade_pipeline.core.store.head_files import HeadFiles
 
 app = typer.Typer(help="Heads of the ledger, and proofs for others.", no_args_is_help=True)
 Heads = Annotated[
@@ -37,7 +37,7 @@ def verify(
 ) -> None:
     """Is the history untouched?  Every record against its hashes and the heads; exit code 1: no."""
     from trade_pipeline.core.ledger.dump import restored
-    from trade_pipeline.core.ledger.head_files import HeadFiles
+    from trade_pipeline.core.store.head_files import HeadFiles
     from trade_pipeline.core.store.store import Store, artifacts_of
 
     settings = read_settings()

@@ -14,9 +14,9 @@ from contextlib import asynccontextmanager
 
 import psycopg
 
-from trade_pipeline.core.ledger.head_files import HeadFiles
 from trade_pipeline.core.ledger.heads import write_heads
 from trade_pipeline.core.ledger.stamps import stamp_days
+from trade_pipeline.core.store.head_files import HeadFiles
 
 log = logging.getLogger("trade_pipeline.ledger")
 

@@ -9,10 +9,10 @@ import orjson
 
 from trade_pipeline.core.canonical import sha256
 from trade_pipeline.core.ledger.chain import GENESIS
-from trade_pipeline.core.ledger.head_files import DAY_FORMAT, HeadFiles
 from trade_pipeline.core.ledger.merkle import merkle_root
 from trade_pipeline.core.ledger.report import Problem
 from trade_pipeline.core.ledger.stamps import stamp_of
+from trade_pipeline.core.store.head_files import DAY_FORMAT, HeadFiles
 
 
 @dataclass(slots=True)

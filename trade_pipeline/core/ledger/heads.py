@@ -20,9 +20,9 @@ from psycopg import sql
 from trade_pipeline.core.canonical import canonical_bytes, sha256
 from trade_pipeline.core.errors import StoreUnavailable, TradePipelineError
 from trade_pipeline.core.ledger.chain import GENESIS
-from trade_pipeline.core.ledger.head_files import DAY_FORMAT, Head, HeadFiles, Range
 from trade_pipeline.core.ledger.merkle import leaf_prefix, merkle_root, record_leaf
 from trade_pipeline.core.ledger.tables import record_tables
+from trade_pipeline.core.store.head_files import DAY_FORMAT, Head, HeadFiles, Range
 
 log = logging.getLogger("trade_pipeline.ledger")
 

@@ -14,7 +14,6 @@ import psycopg
 from psycopg import sql
 
 from trade_pipeline.core.errors import TradePipelineError, UnknownTrade
-from trade_pipeline.core.ledger.head_files import Head, HeadFiles
 from trade_pipeline.core.ledger.heads import EPOCH_2000, copied
 from trade_pipeline.core.ledger.merkle import (
     leaf_prefix,
@@ -24,6 +23,7 @@ from trade_pipeline.core.ledger.merkle import (
     split_hashes,
 )
 from trade_pipeline.core.ledger.tables import RecordTable, record_tables
+from trade_pipeline.core.store.head_files import Head, HeadFiles
 
 PROOF_FORMAT = "trade-pipeline-proof/1"
 _AT_ONCE = 1000

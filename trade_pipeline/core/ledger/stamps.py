@@ -8,7 +8,7 @@ from datetime import datetime
 
 from trade_pipeline.core.canonical import sha256
 from trade_pipeline.core.errors import TradePipelineError
-from trade_pipeline.core.ledger.head_files import HeadFiles
+from trade_pipeline.core.store.head_files import HeadFiles
 
 log = logging.getLogger("trade_pipeline.ledger")
 _SECONDS = 10.0

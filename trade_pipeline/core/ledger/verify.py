@@ -24,12 +24,12 @@ from trade_pipeline.core.errors import StoreUnavailable
 from trade_pipeline.core.ids import moment_of
 from trade_pipeline.core.ledger.chain import GENESIS
 from trade_pipeline.core.ledger.days import check_days
-from trade_pipeline.core.ledger.head_files import Head, HeadDamaged, HeadFiles
 from trade_pipeline.core.ledger.heads import EPOCH_2000
 from trade_pipeline.core.ledger.merkle import merkle_root, split_hashes
 from trade_pipeline.core.ledger.report import LedgerReport, Problem
 from trade_pipeline.core.ledger.scan import HASHES, Scanned, scan_records
 from trade_pipeline.core.ledger.tables import RecordTable, record_tables
+from trade_pipeline.core.store.head_files import Head, HeadDamaged, HeadFiles
 
 Progress = Callable[[int, int], None]
 # Problems that are told; the others are counted.

@@ -12,7 +12,7 @@ import psycopg
 
 from trade_pipeline.core.canonical import ADDRESS_PREFIX, address_of, is_address
 from trade_pipeline.core.errors import InvalidRecord, RecordConflict, TradePipelineError
-from trade_pipeline.core.ledger.head_files import HeadFiles
+from trade_pipeline.core.store.head_files import HeadFiles
 
 
 class ArtifactDamaged(TradePipelineError):

@@ -11,7 +11,6 @@ from trade_pipeline.core.dataset.guards import GuardVerdict
 from trade_pipeline.core.dataset.record import DatasetRecord
 from trade_pipeline.core.ids import micros
 from trade_pipeline.core.ledger.bulk import append_bulk
-from trade_pipeline.core.ledger.head_files import HeadFiles
 from trade_pipeline.core.ledger.heads import write_heads
 from trade_pipeline.core.live.records import LiveDecision, OrderIntent, Reconciliation
 from trade_pipeline.core.monitoring.record import MonitoringReport
@@ -22,6 +21,7 @@ from trade_pipeline.core.records import (
     Record,
     SessionEnd,
 )
+from trade_pipeline.core.store.head_files import HeadFiles
 from trade_pipeline.core.training.record import (
     EligibleModel,
     GateVerdict,

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 import psycopg
 import pytest
 
-from trade_pipeline.core.ledger.head_files import HeadFiles
 from trade_pipeline.core.ledger.verify import verify
+from trade_pipeline.core.store.head_files import HeadFiles
 from trade_pipeline.core.store.server import EmbeddedPostgres
 from trade_pipeline_tests.conftest import KILLS, create_database
 from trade_pipeline_tests.core.ledger.edits import EDITS, Superuser

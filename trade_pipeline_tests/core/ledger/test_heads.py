@@ -18,13 +18,13 @@ from trade_pipeline.core.canonical import sha256
 from trade_pipeline.core.ledger.anchor import anchor_now, anchored
 from trade_pipeline.core.ledger.append import append_now, read_chain
 from trade_pipeline.core.ledger.bulk import append_bulk
-from trade_pipeline.core.ledger.head_files import Head, HeadDamaged, HeadFiles
 from trade_pipeline.core.ledger.heads import LedgerBroken, write_heads
 from trade_pipeline.core.ledger.merkle import merkle_path, merkle_root
 from trade_pipeline.core.ledger.report import LedgerReport
 from trade_pipeline.core.ledger.verify import verify_url
 from trade_pipeline.core.store.artifacts import ArtifactStore
 from trade_pipeline.core.store.database import Database
+from trade_pipeline.core.store.head_files import Head, HeadDamaged, HeadFiles
 from trade_pipeline.core.store.store import Store
 from trade_pipeline.core.tracking import TradeTrackingSystem
 from trade_pipeline.verify_proof import root_of

@@ -22,12 +22,12 @@ from trade_pipeline import verify_proof
 from trade_pipeline.core.errors import UnknownTrade
 from trade_pipeline.core.ledger.append import append_now, read_chain
 from trade_pipeline.core.ledger.bulk import append_bulk
-from trade_pipeline.core.ledger.head_files import HeadFiles
 from trade_pipeline.core.ledger.heads import write_heads
 from trade_pipeline.core.ledger.proof import NoProof, trade_proof
 from trade_pipeline.core.ledger.stamps import stamp_days, stamp_of
 from trade_pipeline.core.ledger.verify import verify_url
 from trade_pipeline.core.store.database import Database
+from trade_pipeline.core.store.head_files import HeadFiles
 from trade_pipeline_tests.core import samples
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)

@@ -16,12 +16,12 @@ from trade_pipeline.core.ledger.artifacts import check_artifacts
 from trade_pipeline.core.ledger.bulk import append_bulk
 from trade_pipeline.core.ledger.columns import Columns
 from trade_pipeline.core.ledger.dump import BadDump, restored
-from trade_pipeline.core.ledger.head_files import HeadFiles
 from trade_pipeline.core.ledger.heads import write_heads
 from trade_pipeline.core.ledger.tables import record_tables
 from trade_pipeline.core.ledger.verify import verify, verify_url
 from trade_pipeline.core.store.address import parts_of
 from trade_pipeline.core.store.artifacts import ArtifactStore, record_artifact
+from trade_pipeline.core.store.head_files import HeadFiles
 from trade_pipeline.core.store.server import EmbeddedPostgres, binary
 from trade_pipeline.core.store.store import Store
 from trade_pipeline_tests.conftest import create_database
