@@ -153,6 +153,7 @@ def test_a_day_is_closed_by_the_first_head_after_it_and_is_where_the_next_writer
     assert write_heads(writer, files, NOON + timedelta(days=1)) == []
     assert files.days() == ["2026-06-01"]
     told = orjson.loads(files.read_of_days(["2026-06-01"])["2026-06-01"])
+    assert told["previous"] == "00" * 32
     hashes = [Head.from_bytes(files.read([n])[n], n).hash for n in (0, 1)]
     assert (told["first"], told["last"]) == (0, 1)
     assert told["root"] == merkle_root(hashes).hex()
@@ -168,6 +169,8 @@ def test_a_day_is_closed_by_the_first_head_after_it_and_is_where_the_next_writer
     assert files.days() == ["2026-06-01", "2026-06-03"]
     report = verified(fresh_database, files)
     assert (report.intact, report.days) == (True, 2), report.verdict
+    Path(files.url, "days", "2026-06-01.json").write_bytes(orjson.dumps(told | {"by": "another"}))
+    assert "day 2026-06-03 does not follow" in str(verified(fresh_database, files).problems)
 
 
 def test_a_clock_that_was_set_back_puts_no_head_into_a_closed_day(

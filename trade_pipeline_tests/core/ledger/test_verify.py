@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import orjson
 import psycopg
 import pytest
 
@@ -203,6 +204,40 @@ def test_a_days_file_that_was_written_anew_is_found(ledger: Ledger) -> None:
     finally:
         file.write_bytes(data)
     assert "day 2026-06-01" in report.verdict
+
+
+def test_a_head_that_was_written_anew_breaks_the_chain_of_heads(ledger: Ledger) -> None:
+    """By somebody who can write in both places, but not everywhere."""
+    file = Path(ledger.files.url, "000000", "000000003.json")
+    data = file.read_bytes()
+    anew = data.replace(b'"created_at":"2026', b'"created_at":"2025')
+    try:
+        file.write_bytes(anew)
+        remembered = verify(ledger.connection, ledger.files)
+        ledger.connection.execute(
+            "UPDATE trade.ledger_heads SET head_hash = sha256(%s) WHERE number = 3", (anew,)
+        )
+        chained = verify(ledger.connection, ledger.files)
+    finally:
+        file.write_bytes(data)
+    assert "head 3 is not the file that the database remembers" in {
+        p.what for p in remembered.problems
+    }
+    assert any("head 4 does not follow" in p.what for p in chained.problems)
+
+
+def test_a_head_that_leaves_records_out_is_found(ledger: Ledger) -> None:
+    """The last one, so that no other follows from it."""
+    file = Path(ledger.files.url, "000000", "000000007.json")
+    data = file.read_bytes()
+    told = orjson.loads(data)
+    told["ranges"][-1][1] += 1
+    try:
+        file.write_bytes(orjson.dumps(told))
+        report = verify(ledger.connection, ledger.files)
+    finally:
+        file.write_bytes(data)
+    assert any("the heads before it up to" in p.what for p in report.problems)
 
 
 def test_what_is_younger_than_the_last_head_is_counted_with_its_age(ledger: Ledger) -> None:
