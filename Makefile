@@ -33,6 +33,7 @@ benchmark: .venv/installed
 	$(BIN)/python benchmarks/features.py --feast
 	$(BIN)/python benchmarks/online.py
 	$(BIN)/python benchmarks/live.py
+	$(BIN)/python benchmarks/ledger.py
 	$(BIN)/python benchmarks/models.py --mlflow
 	$(if $(DATA),$(BIN)/python benchmarks/rug.py --data "$(DATA)")
 	$(if $(DATA),$(BIN)/python benchmarks/gates.py --data "$(DATA)")

@@ -28,6 +28,7 @@ from trade_pipeline.defs.jobs import (
     retraining_job,
     training_job,
 )
+from trade_pipeline.defs.ledger import ledger_check, ledger_head, ledger_job, ledger_schedule
 from trade_pipeline.defs.live import (
     flatten_job,
     halt_job,
@@ -82,6 +83,7 @@ defs = dg.Definitions(
         eligible_model,
         canary_deployment,
         canary_evaluation,
+        ledger_head,
         production_model,
         monitoring_report,
         live_session,
@@ -95,6 +97,7 @@ defs = dg.Definitions(
         dataset_guards,
         model_gates,
         canary_verdict,
+        ledger_check,
         monitoring_lines,
         parts_sum_to_results,
     ],
@@ -106,6 +109,7 @@ defs = dg.Definitions(
         retraining_job,
         canary_job,
         promotion_job,
+        ledger_job,
         monitoring_job,
         rollback_job,
         live_job,
@@ -121,6 +125,7 @@ defs = dg.Definitions(
         monitoring_schedule,
         live_labelling_schedule,
         retention_schedule,
+        ledger_schedule,
     ],
     sensors=[retraining_sensor, canary_sensor, rollback_sensor, live_session_sensor, alert_sensor],
     resources={"store": TradeStore(), "progress": no_progress},

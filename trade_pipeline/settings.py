@@ -19,6 +19,9 @@ class Settings(BaseSettings):
         cache_url: any Valkey or Redis for hot features; unset: an embedded Valkey under ``home``.
         cache_memory_mb: MiB that the embedded Valkey may hold.
         artifacts_url: a folder or any fsspec URL (``s3://...``); unset: ``home/artifacts``.
+        heads_url: where the heads of the ledger go, likewise, best a place to which the database's
+            administrators cannot write; unset: ``heads`` beneath the artifacts.
+        timestamp_url: a time-stamp authority (RFC 3161) for each day's heads.
         live_trading: whether real money may be traded at all; a session needs its own settings as
             well.
         ui_port: where the Dagster UI listens, on 127.0.0.1 only.
@@ -51,6 +54,8 @@ class Settings(BaseSettings):
     cache_url: SecretStr | None = None
     cache_memory_mb: int = Field(default=256, ge=16)
     artifacts_url: str | None = None
+    heads_url: str | None = None
+    timestamp_url: str | None = None
     live_trading: bool = False
     ui_port: int = 3000
     coingecko_api_key: SecretStr | None = None

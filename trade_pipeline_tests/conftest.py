@@ -109,17 +109,23 @@ def strong(server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture(scope="module")
-def strong_store(server: EmbeddedPostgres, strong: Strong) -> Iterator[Store]:
-    """A copy of ``strong`` for the tests of a module."""
+def strong_store(
+    server: EmbeddedPostgres, strong: Strong, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Store]:
+    """A copy of ``strong`` for the tests of a module; heads are of one database each."""
+    heads = str(tmp_path_factory.mktemp("heads"))
     with create_database(server, "strong") as database:
-        yield Store(database, ArtifactStore(strong.artifacts))
+        yield Store(database, ArtifactStore(strong.artifacts, heads))
 
 
 @pytest.fixture
-def fresh_strong_store(server: EmbeddedPostgres, strong: Strong) -> Iterator[Store]:
+def fresh_strong_store(
+    server: EmbeddedPostgres, strong: Strong, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Store]:
     """A copy of ``strong`` of a test's own."""
+    heads = str(tmp_path_factory.mktemp("heads"))
     with create_database(server, "strong") as database:
-        yield Store(database, ArtifactStore(strong.artifacts))
+        yield Store(database, ArtifactStore(strong.artifacts, heads))
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +142,7 @@ def strong_environment(
         "TRADE_PIPELINE_HOME": str(tmp_path_factory.mktemp("home")),
         "TRADE_PIPELINE_DATABASE_URL": server.url("postgres", name),
         "TRADE_PIPELINE_ARTIFACTS_URL": strong.artifacts,
+        "TRADE_PIPELINE_HEADS_URL": strong_store.artifacts.heads.url,
     }
 
 

@@ -18,6 +18,7 @@ from trade_pipeline.cli import (
     features,
     imports,
     ingest,
+    ledger,
     lineage,
     live,
     market,
@@ -42,6 +43,7 @@ app.add_typer(deployments.app, name="models")
 app.add_typer(exchange.app, name="exchange")
 app.add_typer(live.app, name="live")
 app.add_typer(retention.app, name="retention")
+app.add_typer(ledger.app, name="ledger")
 app.add_typer(alerts.app, name="alerts")
 for command in (
     campaign.demo,
@@ -53,6 +55,7 @@ for command in (
     attribution.attribution,
     trading.up,
     trading.env,
+    ledger.verify,
     live.halt,
     live.flatten,
     live.resume,

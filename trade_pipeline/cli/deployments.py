@@ -98,6 +98,7 @@ def promote(
     """
     from trade_pipeline.core.canary import deployments
     from trade_pipeline.core.canary.cycle import look_at_canary
+    from trade_pipeline.core.ledger.guard import require_intact
     from trade_pipeline.core.store.store import Store
     from trade_pipeline.core.training.judgement import make_eligible
     from trade_pipeline.core.training.registry import read_model
@@ -116,6 +117,7 @@ def promote(
             _print_look(look_at_canary(store, scope, by="command line"), as_json)
             return
         make_eligible(store, model)
+        require_intact(store)
         with store.database.connect() as connection:
             deployments.promote(
                 connection, scope, record.model_version, by="command line", reason=override,

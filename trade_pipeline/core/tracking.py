@@ -24,6 +24,7 @@ from trade_pipeline.core.errors import (
     UnknownTrade,
 )
 from trade_pipeline.core.ids import uuid7, uuid7_micros
+from trade_pipeline.core.ledger.anchor import anchor_now
 from trade_pipeline.core.ledger.append import append_now, read_chain
 from trade_pipeline.core.ledger.chain import Chain
 from trade_pipeline.core.ledger.experiments import link_experiment
@@ -229,8 +230,10 @@ class TradeTrackingSystem(Closing):
         )
 
     def close(self) -> None:
-        """Give the connection and the store back."""
+        """Cover the records with a head, and give the connection and the store back."""
         self._connection.close()
+        if self._chain.seq:
+            anchor_now(self._connect, self.store.artifacts.heads)
         if self._owned:
             self.store.close()
 

@@ -151,7 +151,7 @@ def canary_verdict(
 
 @dg.asset(
     group_name="canary",
-    deps=["canary_evaluation"],
+    deps=["canary_evaluation", "ledger_head"],
     owners=OWNERS,
     kinds=KINDS,
     tags={"layer": "canary"},
@@ -195,8 +195,8 @@ def production_model(
 
 promotion_job = dg.define_asset_job(
     "promotion_job",
-    selection=dg.AssetSelection.assets(canary_evaluation, production_model),
-    description="A look at the canary, and its promotion if that is shown.",
+    selection=dg.AssetSelection.assets(canary_evaluation, "ledger_head", production_model),
+    description="A look at the canary, and its promotion if that is shown on untouched records.",
     tags={"dagster/max_retries": "0"},
     executor_def=dg.in_process_executor,
 )

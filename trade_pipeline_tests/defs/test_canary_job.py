@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import dagster as dg
+import psycopg
 import pytest
 
 from trade_pipeline.core.canary.deployments import deployed
@@ -60,6 +61,26 @@ def test_a_canary_is_promoted_by_dagster_only_on_its_evidence(
         store_later_session(strong_store, 14, "later", canary=strong.model)
         (later,) = asked()
         assert later.run_key != first.run_key
+        with psycopg.connect(
+            strong_environment["TRADE_PIPELINE_DATABASE_URL"], autocommit=True
+        ) as superuser:
+            superuser.execute("SET session_replication_role = replica")
+            change = (
+                "UPDATE trade.model_evaluations SET evaluated_at = evaluated_at {} interval '1s'"
+            )
+            superuser.execute(change.format("+").encode())
+            touched = run(instance, "promotion_job")
+            passed = {c.check_name: c.passed for c in touched.get_asset_check_evaluations()}
+            assert passed == {"promotes": True, "ledger_intact": False}
+            (bad,) = (c for c in touched.get_asset_check_evaluations() if not c.passed)
+            assert "evaluated_at" in str(bad.metadata["reason"].value)
+            keys = {e.asset_key for e in touched.get_asset_materialization_events()}
+            assert keys == {dg.AssetKey("canary_evaluation"), dg.AssetKey("ledger_head")}
+            # A check blocks its own run alone; what promotes asks for itself.
+            assert "the ledger is not untouched" in failure_of(
+                materialise(instance, "production_model")
+            )
+            superuser.execute(change.format("-").encode())
         done = run(instance, "promotion_job")
         assert failure_of(done) == ""
         assert all(c.passed for c in done.get_asset_check_evaluations())

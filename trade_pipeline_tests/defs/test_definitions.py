@@ -85,7 +85,8 @@ def test_the_assets_follow_the_flow_in_groups_with_owners_and_kinds() -> None:
         "eligible_model": ("model", ["model_evaluation"], owners),
         "canary_deployment": ("canary", ["eligible_model"], owners),
         "canary_evaluation": ("canary", ["canary_deployment", "shadow_outcomes"], owners),
-        "production_model": ("canary", ["canary_evaluation"], owners),
+        "ledger_head": ("canary", ["canary_evaluation"], owners),
+        "production_model": ("canary", ["canary_evaluation", "ledger_head"], owners),
         "monitoring_report": (
             "promotion",
             ["production_model", "shadow_outcomes", "trade_outcomes"],
@@ -131,6 +132,7 @@ def test_every_check_blocks() -> None:
         **{("training_dataset", guard): True for guard in GUARDS},
         **{("model_evaluation", gate): True for gate in GATES},
         ("canary_evaluation", "promotes"): True,
+        ("ledger_head", "ledger_intact"): True,
         **{("monitoring_report", line): True for line in LINES},
         **{(asset, "contract"): True for asset in CONTRACTS},
     }

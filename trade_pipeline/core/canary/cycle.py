@@ -42,6 +42,7 @@ from trade_pipeline.core.canary.record import CanaryEvaluation, Scope
 from trade_pipeline.core.canonical import address_of, canonical_bytes
 from trade_pipeline.core.dataset.rows import read_rows
 from trade_pipeline.core.errors import BadConfig
+from trade_pipeline.core.ledger.guard import require_intact
 from trade_pipeline.core.market.event import HOUR
 from trade_pipeline.core.store.store import Store
 from trade_pipeline.core.strategy.model import TradeModel
@@ -140,6 +141,7 @@ def look_at_canary(store: Store, scope: Scope, *, by: str, act: Act = "all") -> 
 
     Raises:
         NotDeployed: there is no canary.
+        LedgerBroken: it would be promoted, on records that were touched.
     """
     with store.database.connect() as connection:
         canary = deployed(connection, scope).canary
@@ -156,6 +158,8 @@ def look_at_canary(store: Store, scope: Scope, *, by: str, act: Act = "all") -> 
         elif decision in ("rollback", "expired"):
             retire_canary(connection, scope, by=by, reason=reason, look=look)
         elif decision == "promote" and act == "all":
+            # The evidence is worth what the records are worth.
+            require_intact(store)
             promote(connection, scope, canary.model_version, by=by, reason=reason, look=look)
             promoted = True
         else:

@@ -115,6 +115,7 @@ class SafeMLPipeline(Closing):
 
         Raises:
             NotDeployed: the model is not the canary.
+            LedgerBroken: it would be promoted, on records that were touched.
         """
         scope = self._scope(version_id, account)
         with self.store.database.connect("trade_reader") as connection:

@@ -12,6 +12,7 @@ from trade_pipeline.core.errors import BadConfig
 from trade_pipeline.core.execution.ccxt_client import VenueAccount
 from trade_pipeline.core.execution.ccxt_venue import CcxtVenue
 from trade_pipeline.core.ids import micros
+from trade_pipeline.core.ledger.anchor import anchored
 from trade_pipeline.core.live.config import LiveConfig
 from trade_pipeline.core.live.exchange_orders import ExchangeOrders
 from trade_pipeline.core.live.feed import ReplayFeed
@@ -104,6 +105,24 @@ async def trade(
     # The clock of a replay is the market's: it stands where the newest event was read.
     clock = SystemClock() if config.replay is None else MarketClock(0)
     feed = live_feed(config, settings, store, clock)
+    heads = anchored(
+        lambda: store.database.connect(autocommit=True), store.artifacts.heads, store.timestamp_url
+    )
+    # The lease is free before the last head is written.
+    async with heads:
+        return await _trade(store, config, settings, clock, feed, holder=holder, asks=asks)
+
+
+async def _trade(
+    store: Store,
+    config: LiveConfig,
+    settings: Settings,
+    clock: Clock,
+    feed: LiveFeed,
+    *,
+    holder: str,
+    asks: str | None,
+) -> LiveRun:
     with ExitStack() as opened:
         connection = opened.enter_context(store.database.connect(autocommit=True))
         scope = Scope(feed.kind, config.venue, config.mode)

@@ -14,6 +14,7 @@ import psycopg
 from trade_pipeline.core.clock import MarketClock
 from trade_pipeline.core.errors import BadConfig, NaiveDatetime
 from trade_pipeline.core.ids import micros, session_id
+from trade_pipeline.core.ledger.anchor import anchor_now
 from trade_pipeline.core.ledger.experiments import link_experiment
 from trade_pipeline.core.ledger.journal import Journal
 from trade_pipeline.core.market.feed import MarketFeed
@@ -145,6 +146,7 @@ def run_backtest(
                 "ON CONFLICT DO NOTHING",
                 (session.session_id, dagster_run_id),
             )
+    anchor_now(lambda: database.connect(autocommit=True), artifacts.heads)
     return BacktestRun(
         session=session,
         counts=counts,

@@ -14,6 +14,7 @@ import psycopg
 
 from trade_pipeline.core.canonical import ADDRESS_PREFIX, address_of, is_address
 from trade_pipeline.core.errors import InvalidRecord, RecordConflict, TradePipelineError
+from trade_pipeline.core.store.head_files import HeadFiles
 
 
 class ArtifactDamaged(TradePipelineError):
@@ -29,9 +30,14 @@ class ArtifactStore:
 
     Args:
         url: a folder, or a URL that fsspec knows (``s3://bucket/prefix``).
+        heads_url: where the heads of the ledger go, likewise; None: into ``heads`` beneath ``url``.
+
+    Attributes:
+        heads: the heads of the ledger of the database whose artifacts are here.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, heads_url: str | None = None) -> None:
+        self.heads = HeadFiles(heads_url or f"{url.rstrip('/')}/heads")
         self._files, self._root = fsspec.core.url_to_fs(url)
         self._local = "file" in self._files.protocol
 

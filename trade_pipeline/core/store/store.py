@@ -12,12 +12,23 @@ from trade_pipeline.core.store.database import Database
 from trade_pipeline.settings import Settings
 
 
+def artifacts_of(settings: Settings) -> ArtifactStore:
+    """The artifacts that the settings name, and the heads of the ledger."""
+    url = settings.artifacts_url or str(settings.home / "artifacts")
+    return ArtifactStore(url, settings.heads_url)
+
+
 @dataclass(frozen=True, slots=True)
 class Store(Closing):
-    """Use with ``with``, or `close` it: an embedded server stops with its last user."""
+    """Use with ``with``, or `close` it: an embedded server stops with its last user.
+
+    Attributes:
+        timestamp_url: of the authority that stamps the ledger's days; None: nobody does.
+    """
 
     database: Database
     artifacts: ArtifactStore
+    timestamp_url: str | None = None
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
@@ -31,7 +42,7 @@ class Store(Closing):
             database = Database.at(settings.database_url.get_secret_value())
         else:
             database = Database.embedded(home / "postgres")
-        return cls(database, ArtifactStore(settings.artifacts_url or str(home / "artifacts")))
+        return cls(database, artifacts_of(settings), settings.timestamp_url)
 
     @classmethod
     def in_folder(cls, folder: Path) -> Self:

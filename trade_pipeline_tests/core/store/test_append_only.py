@@ -33,7 +33,7 @@ CHAIN = "append-only"
 # Records without a chain of their own.
 UNCHAINED = {
     "artifacts", "artifact_aliases", "artifact_renewals", "dataset_members", "session_runs",
-    "halts", "live_requests", "settings",
+    "halts", "live_requests", "settings", "ledger_heads",
 }  # fmt: skip
 VECTOR = bytes(32)
 
@@ -147,6 +147,7 @@ def fill(connection: psycopg.Connection) -> None:
            explained=True)  # fmt: skip
     raw_insert(connection, "halts", account="a", action="halt", reason="r", by_whom="t")
     raw_insert(connection, "live_requests", account="a", wanted=True, settings="{}", by_whom="t")
+    raw_insert(connection, "ledger_heads", number=0, head_hash=VECTOR)
 
 
 def deploy(
@@ -274,6 +275,8 @@ def test_only_the_writer_inserts_and_only_into_the_tables_themselves(filled: Dat
     expected = {(r, t, "SELECT") for r in LOGINS for t in tables if not partition.search(t)} | {
         ("trade_writer", t, "INSERT") for t in tables if not partition.search(t)
     }
+    # A verification reads the parts themselves.
+    expected |= {("trade_reader", t, "SELECT") for t in tables}
     assert {(r, t, p) for r, t, p, has in rights if has} == expected
 
 

@@ -1,0 +1,242 @@
+"""The files of the ledger's heads, in a place outside of the database.
+
+::
+
+    000000/000000007.json    head 7: what it covers, its root, the hash of head 6
+    000000/000000007.leaves  the hashes under its root, 32 bytes each
+    days/2026-11-25.json     the heads of a UTC day under one root, the hash of the day before
+    days/2026-11-25.tsr      what a time-stamp authority answered about this file (RFC 3161)
+    days/2026-11-25.state    where each chain stood then, for the next writer; verify reads none
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import orjson
+
+from trade_pipeline.core.canonical import canonical_bytes, sha256
+from trade_pipeline.core.errors import TradePipelineError
+
+HEAD_FORMAT = "trade-pipeline-head/1"
+DAY_FORMAT = "trade-pipeline-day/1"
+_FOLDER = 1000
+
+
+class HeadDamaged(TradePipelineError):
+    """A file of the heads that is not what its name says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Records of one chain, both ends included; ``chain_hash`` is the last one's."""
+
+    chain_id: str
+    first: int
+    last: int
+    chain_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Everything that was appended since the head before it.
+
+    Attributes:
+        previous: SHA-256 of the file of the head before; 32 zero bytes for the first.
+        ranges: by chain id; the leaves stand in this order.
+        root: of the Merkle tree over ``count`` leaves.
+        hash: SHA-256 of this head's file.
+    """
+
+    number: int
+    created_at: datetime
+    previous: bytes
+    ranges: tuple[Range, ...]
+    count: int
+    root: bytes
+    hash: bytes = b""
+
+    def to_bytes(self) -> bytes:
+        """Its file."""
+        return canonical_bytes(
+            {
+                "format": HEAD_FORMAT,
+                "number": self.number,
+                "created_at": self.created_at,
+                "previous": self.previous.hex(),
+                "ranges": [[r.chain_id, r.first, r.last, r.chain_hash.hex()] for r in self.ranges],
+                "count": self.count,
+                "root": self.root.hex(),
+            }
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes, number: int) -> Head:
+        """The head of a file.
+
+        Raises:
+            HeadDamaged: the file is none of a head with this number.
+        """
+        try:
+            told = orjson.loads(data)
+            if told["format"] != HEAD_FORMAT or told["number"] != number:
+                raise ValueError(f"format {told['format']!r}, number {told['number']!r}")
+            return cls(
+                number,
+                datetime.fromisoformat(told["created_at"]),
+                bytes.fromhex(told["previous"]),
+                tuple(
+                    Range(str(chain), int(first), int(last), bytes.fromhex(chain_hash))
+                    for chain, first, last, chain_hash in told["ranges"]
+                ),
+                int(told["count"]),
+                bytes.fromhex(told["root"]),
+                sha256(data),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise HeadDamaged(f"head {number} cannot be read: {error!r}") from None
+
+
+class HeadFiles:
+    """Reads and writes heads.
+
+    Args:
+        url: a folder, or a URL that fsspec knows (``s3://bucket/heads``).
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        # Listings of object stores are cached otherwise, and others write here, too.
+        self._files, self._root = fsspec.core.url_to_fs(url, use_listings_cache=False)
+        self._local = "file" in self._files.protocol
+
+    def numbers(self, after: int = -1) -> list[int]:
+        """The numbers of the heads that are there, in order, from the one behind ``after``."""
+        found: list[int] = []
+        for folder in sorted(name for name in self._names("") if name.isdigit()):
+            if (int(folder) + 1) * _FOLDER > after + 1:
+                stems = (name.partition(".json") for name in self._names(folder))
+                found += [int(a) for a, b, c in stems if b and not c and a.isdigit()]
+        return sorted(number for number in found if number > after)
+
+    def read(self, numbers: Iterable[int]) -> dict[int, bytes]:
+        """The files of heads; one that is not there is left out."""
+        paths = {self._path(number): number for number in numbers}
+        return {paths[path]: data for path, data in self._cat(list(paths)).items()}
+
+    def leaves(self, number: int) -> bytes | None:
+        """The hashes under a head's root, one after the other; None: the file is missing."""
+        path = self._path(number, "leaves")
+        return self._cat([path]).get(path)
+
+    def write(self, head: Head, leaves: bytes) -> Head:
+        """Write a new head; the file with its name appears last, as a whole.
+
+        Raises:
+            FileExistsError: somebody else has written this number.
+        """
+        data = head.to_bytes()
+        self._put(self._path(head.number, "leaves"), leaves)
+        self._put(self._path(head.number), data, exclusive=True)
+        return Head.from_bytes(data, head.number)
+
+    def days(self) -> list[str]:
+        """The UTC days that have a file."""
+        return sorted(n.removesuffix(".json") for n in self._names("days") if n.endswith(".json"))
+
+    def read_of_days(self, days: Iterable[str], kind: str = "json") -> dict[str, bytes]:
+        """The files of days; one that is not there is left out."""
+        paths = {f"{self._root}/days/{day}.{kind}": day for day in days}
+        return {paths[path]: data for path, data in self._cat(list(paths)).items()}
+
+    def write_day(self, day: str, data: bytes, state: dict[str, Any]) -> None:
+        """Write a day's file and where the chains stood; the state of the day before goes.
+
+        Raises:
+            FileExistsError: somebody else has written this day.
+        """
+        before = [name for name in self._names("days") if name.endswith(".state")]
+        told = {"day": sha256(data).hex(), **state}
+        self._put(f"{self._root}/days/{day}.state", orjson.dumps(told))
+        self._put(f"{self._root}/days/{day}.json", data, exclusive=True)
+        for name in before:
+            if name != f"{day}.state":
+                self._files.rm_file(f"{self._root}/days/{name}")
+
+    def stamped_days(self) -> set[str]:
+        """The days that a time-stamp authority has stamped."""
+        return {n.removesuffix(".tsr") for n in self._names("days") if n.endswith(".tsr")}
+
+    def write_stamp(self, day: str, stamp: bytes) -> None:
+        """Keep a time-stamp authority's answer about a day's file."""
+        self._put(f"{self._root}/days/{day}.tsr", stamp)
+
+    def newest_state(self) -> dict[str, Any] | None:
+        """Where the chains stood at the end of the newest day, if that can be read."""
+        days = self.days()
+        if not days:
+            return None
+        day = self.read_of_days(days[-1:]).get(days[-1], b"")
+        state = self.read_of_days(days[-1:], "state").get(days[-1])
+        try:
+            told: dict[str, Any] = orjson.loads(state or b"null")
+        except ValueError:
+            return None
+        return told if told and told.get("day") == sha256(day).hex() else None
+
+    def _path(self, number: int, kind: str = "json") -> str:
+        return f"{self._root}/{number // _FOLDER:06}/{number:09}.{kind}"
+
+    def _names(self, folder: str) -> list[str]:
+        try:
+            listed = self._files.ls(f"{self._root}/{folder}".rstrip("/"), detail=False)
+        except FileNotFoundError:
+            return []
+        return [os.path.basename(path.rstrip("/")) for path in listed]
+
+    def _cat(self, paths: list[str]) -> dict[str, bytes]:
+        if self._local:
+            return {path: Path(path).read_bytes() for path in paths if Path(path).exists()}
+        if not paths:
+            return {}
+        files: dict[str, bytes] = {}
+        # fsspec asks an object store for many at once.
+        for path, data in self._files.cat(paths, on_error="return").items():
+            if isinstance(data, bytes):
+                files[path] = data
+            elif not isinstance(data, FileNotFoundError):
+                raise data
+        return files
+
+    def _put(self, path: str, data: bytes, *, exclusive: bool = False) -> None:
+        if not self._local:
+            # Object stores write an object as a whole.
+            self._files.pipe_file(path, data, mode="create" if exclusive else "overwrite")
+            return
+        file = Path(path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
+        try:
+            with temporary.open("wb") as opened:
+                opened.write(data)
+                opened.flush()
+                os.fsync(opened.fileno())
+            if exclusive:
+                os.link(temporary, file)
+            else:
+                temporary.replace(file)
+        finally:
+            temporary.unlink(missing_ok=True)
+        for parent in (file.parent, file.parent.parent):
+            folder = os.open(parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
