@@ -24,6 +24,7 @@ from pathlib import Path
 from uuid import UUID
 
 import numpy as np
+import psutil
 import psycopg
 from provenance_rows import FIRST, LASTS, MARKET, SessionSpec, load_session, records_of, session_of
 from psycopg import sql
@@ -279,19 +280,29 @@ def _model(
 def measure(
     server: EmbeddedPostgres, store: Store, loaded: Loaded, traces: int, ingest: int
 ) -> dict[str, float]:
-    """Every figure, printed beside what is asked for."""
+    """Every figure, printed beside what is asked for.
+
+    Traces: ``cold`` right after a restart, ``warm`` of trades that nobody asked for before,
+    ``again`` of the same ones.  What the work took of a processor is told beside, because other
+    programs' work makes every wait longer.
+    """
+    load = " ".join(f"{one:.1f}" for one in os.getloadavg())
+    print(f"the machine                {os.cpu_count()} processors, load {load}", flush=True)
     told: dict[str, float] = {}
     drawn = random.Random(1).sample(range(loaded.trades), min(2 * traces, loaded.trades))
     cold, warm = drawn[: len(drawn) // 2], drawn[len(drawn) // 2 :]
     _forget(server)
     with store.database.connect("trade_reader") as connection:
         for state, places in (("cold", cold), ("warm", warm), ("again", warm)):
+            cpu = _cpu_seconds(connection)
             spent = _timed(connection, store.artifacts, (_uuid(loaded, place) for place in places))
+            cpu = (_cpu_seconds(connection) - cpu) / len(spent)
             for name, share in (("p50", 50), ("p99", 99)):
                 told[f"trace_{state}_{name}_ms"] = float(np.percentile(spent, share))
             print(
                 f"full trace, {state:<14} p50 {told[f'trace_{state}_p50_ms']:6.2f} ms, "
-                f"p99 {told[f'trace_{state}_p99_ms']:6.2f} ms of {len(spent):,} "
+                f"p99 {told[f'trace_{state}_p99_ms']:6.2f} ms of {len(spent):,}, "
+                f"processor {1_000 * cpu:.2f} ms "
                 f"({told[f'trace_{state}_p99_ms'] / _TRACE_MS:.2f} of what is asked for)",
                 flush=True,
             )
@@ -300,12 +311,13 @@ def measure(
             _forget(server)
         with store.database.connect("trade_reader") as connection:
             for way in Direction:
-                started = time.perf_counter()
+                started, cpu = time.perf_counter(), _cpu_seconds(connection)
                 found = lineage(connection, Kind.DATASET, loaded.dataset, way)
                 told[f"dataset_{way}_{state}_s"] = seconds = time.perf_counter() - started
+                cpu = _cpu_seconds(connection) - cpu
                 print(
                     f"dataset {way:<4} {state}          {seconds:.3f} s, "
-                    f"{loaded.members:,} trades, {len(found.nodes)} nodes "
+                    f"{loaded.members:,} trades, {len(found.nodes)} nodes, processor {cpu:.3f} s "
                     f"({seconds / _LINEAGE_S:.2f} of what is asked for)",
                     flush=True,
                 )
@@ -332,6 +344,12 @@ def _timed(
         gather(connection, artifacts, uuid)
         spent.append(1_000 * (time.perf_counter() - started))
     return spent
+
+
+def _cpu_seconds(connection: psycopg.Connection) -> float:
+    """What this process and the connection's server process took of the processors so far."""
+    spent = psutil.Process(connection.info.backend_pid).cpu_times()
+    return time.process_time() + spent.user + spent.system
 
 
 def _uuid(loaded: Loaded, place: int) -> UUID:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -94,19 +95,22 @@ def lineage(
 
 
 def _export(found: list[Lineage], prov: Path | None, openlineage: Path | None) -> None:
-    from trade_pipeline.core.lineage.openlineage_events import emit, events_of, is_wanted, write
-    from trade_pipeline.core.lineage.prov_document import prov_json
-
+    # The libraries of each are loaded only where it is asked for.
     if prov is not None:
+        from trade_pipeline.core.lineage.prov_document import prov_json
+
         prov.write_text(prov_json(found))
         err.print(f"wrote {prov}", markup=False)
-    if openlineage is None and not is_wanted():
+    sends = bool(os.environ.get("OPENLINEAGE_URL"))
+    if openlineage is None and not sends:
         return
+    from trade_pipeline.core.lineage.openlineage_events import emit, events_of, write
+
     events = events_of(found)
     if openlineage is not None:
         write(events, openlineage)
         err.print(f"wrote {openlineage}: {len(events)} events", markup=False)
-    if is_wanted():
+    if sends:
         emit(events)
         err.print(f"sent {len(events)} events", markup=False)
 

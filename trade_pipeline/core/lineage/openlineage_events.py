@@ -5,7 +5,6 @@ The same thing has the same run, whenever and however often it is exported.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -34,7 +33,6 @@ NAMESPACE = "trade_pipeline"
 PRODUCER = f"urn:trade-pipeline:{version('trade-pipeline')}"
 # Runs are named in it.
 _RUNS = uuid5(NAMESPACE_URL, "urn:trade-pipeline:run")
-_URL = "OPENLINEAGE_URL"
 # Kinds whose ids are content addresses, and so versions.
 _VERSIONED = (Kind.DATASET, Kind.MODEL, Kind.PARAMS, Kind.ARTIFACT)
 
@@ -59,11 +57,6 @@ def write(events: Sequence[RunEvent], file: Path) -> None:
     file.write_text("".join(f"{Serde.to_json(event)}\n" for event in events))
 
 
-def is_wanted() -> bool:
-    """Whether the environment names a URL to send events to."""
-    return bool(os.environ.get(_URL))
-
-
 def emit(events: Sequence[RunEvent]) -> None:
     """Send events to where the library's own settings say.
 
@@ -78,7 +71,7 @@ def emit(events: Sequence[RunEvent]) -> None:
             except Exception as error:
                 # Each transport has errors of its own, and all of them say that it was not taken.
                 raise StoreUnavailable(
-                    f"{_URL}: event {number + 1} of {len(events)} was not taken: {error}"
+                    f"OPENLINEAGE_URL: event {number + 1} of {len(events)} was not taken: {error}"
                 ) from error
     finally:
         client.close()
