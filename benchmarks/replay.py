@@ -2,8 +2,8 @@
 
     python benchmarks/replay.py [--market uniswap-v2 --data DIR --start DAY --end DAY] [--runs 3]
 
-Runs a session into a fresh store, replays every trade of it from what is stored, and prints how many
-are identical and the speed of the replay beside that of the run.
+Runs a session into a fresh store, replays every trade of it from what is stored, and prints how
+many are identical and the speed of the replay beside that of the run.
 """
 
 from __future__ import annotations

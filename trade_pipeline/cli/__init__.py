@@ -17,6 +17,7 @@ from trade_pipeline.cli import (
     ingest,
     live,
     market,
+    replay,
     trading,
     watch,
 )
@@ -43,6 +44,7 @@ for command in (
     trading.backtest,
     trading.metrics,
     trading.trace,
+    replay.replay,
     trading.up,
     trading.env,
     live.halt,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from uuid import UUID
 
 import psycopg
@@ -14,7 +13,7 @@ from trade_pipeline.core.market.feed import MarketFeed
 from trade_pipeline.core.records import Session
 from trade_pipeline.core.replay.comparison import Comparison, Enough, explained
 from trade_pipeline.core.replay.report import SessionReplay
-from trade_pipeline.core.replay.stored import in_utc, session_records, trade_records
+from trade_pipeline.core.replay.stored import session_records, trade_records
 from trade_pipeline.core.session.backtest import canary_of, model_of, rug_risk_of
 from trade_pipeline.core.session.config import TradingConfig
 from trade_pipeline.core.session.engine import Progress, TradingSession
@@ -45,9 +44,6 @@ def replay_backtest(
     """
     assert session.range_start is not None
     started = time.perf_counter()
-    session = replace(
-        session, range_start=in_utc(session.range_start), range_end=in_utc(session.range_end)
-    )
     same_code = session.code_version == code_version()
     ended, length = _chain(connection, session)
     until = 0

@@ -76,7 +76,7 @@ def first_difference(
     *,
     ignored: frozenset[str] = frozenset(),
 ) -> FieldDifference | None:
-    """The first field of two contents that differs bit for bit, in the order of the record's fields.
+    """The first field of two contents that differs bit for bit, in the order of the record.
 
     Args:
         ignored: top-level fields that are not compared.

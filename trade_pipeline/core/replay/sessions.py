@@ -9,11 +9,14 @@ from uuid import UUID
 
 import psycopg
 
-from trade_pipeline.core.errors import UnknownTrade
+from trade_pipeline.core.errors import BadConfig, UnknownTrade
 from trade_pipeline.core.records import Session
 from trade_pipeline.core.replay.backtest import replay_backtest
-from trade_pipeline.core.replay.markets import Markets
+from trade_pipeline.core.replay.markets import Markets, NotAtHand
+from trade_pipeline.core.replay.records import replay_records
 from trade_pipeline.core.replay.report import Replay, SessionReplay
+from trade_pipeline.core.replay.stored import in_utc
+from trade_pipeline.core.session.config import TradingConfig
 from trade_pipeline.core.session.engine import Progress
 from trade_pipeline.core.session.stored import read_session, settings_of
 from trade_pipeline.core.store.database import loss_reported
@@ -46,7 +49,7 @@ def replay_trade(
         ).fetchone()
         if row is None:
             raise UnknownTrade(uuid)
-        session = read_session(connection, row[0])
+        session = in_utc(read_session(connection, row[0]))
         markets = Markets(data, mentions, strict=True)
         return Replay([_replayed(store, connection, session, markets, begins, uuid)])
 
@@ -65,7 +68,7 @@ def replay_session(
         BadConfig: no such session is stored, or ``data`` holds another market.
     """
     with _reading(store) as connection:
-        session = read_session(connection, session_id)
+        session = in_utc(read_session(connection, session_id))
         markets = Markets(data, mentions, strict=True)
         return Replay([_replayed(store, connection, session, markets, begins)])
 
@@ -85,7 +88,9 @@ def replay_all(
         markets = Markets(data, mentions)
         return Replay(
             [
-                _replayed(store, connection, read_session(connection, name), markets, begins)
+                _replayed(
+                    store, connection, in_utc(read_session(connection, name)), markets, begins
+                )
                 for (name,) in rows
             ]
         )
@@ -108,10 +113,21 @@ def _replayed(
     begins: Begins | None,
     only: UUID | None = None,
 ) -> SessionReplay:
+    def from_records(settings: TradingConfig | None, why: str) -> SessionReplay:
+        return replay_records(connection, store.artifacts, session, settings, why, only=only)
+
     if session.mode == "manual":
-        raise NotImplementedError
-    settings = settings_of(store.artifacts, session)
-    feed = markets.of(session, settings)
+        return from_records(None, "made through the Python API: there is nothing to compute")
+    try:
+        settings = settings_of(store.artifacts, session)
+    except FileNotFoundError:
+        return from_records(None, f"its settings {session.params_ptr} are missing")
+    except BadConfig as other:
+        return from_records(None, f"its settings are of another time: {other}")
+    try:
+        feed = markets.of(session, settings)
+    except NotAtHand as missing:
+        return from_records(settings, str(missing))
     progress = None if begins is None else begins(session)
     return replay_backtest(
         connection, store.artifacts, session, settings, feed, only=only, progress=progress

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, timedelta
 from operator import attrgetter
 from typing import Any
 from uuid import UUID
@@ -83,7 +83,7 @@ def _rows(
     ).format(
         sql.SQL(", ").join(map(sql.Identifier, kind.COLUMNS)),
         sql.Identifier(kind.TABLE),
-        sql.SQL(where),  # type: ignore[arg-type]
+        sql.SQL(where),
     )
     with connection.cursor(f"replay_{kind.TABLE}", binary=True) as cursor:
         cursor.itersize = _FETCHED
@@ -113,6 +113,11 @@ def trade_records(connection: psycopg.Connection, uuid: UUID) -> list[StoredReco
     return found
 
 
-def in_utc(moment: datetime | None) -> datetime | None:
-    """A moment as the records write it, whatever the connection's time zone is."""
-    return None if moment is None else moment.astimezone(UTC)
+def in_utc(session: Session) -> Session:
+    """A session's record as it was written, whatever the connection's time zone is."""
+    first, last = session.range_start, session.range_end
+    return replace(
+        session,
+        range_start=None if first is None else first.astimezone(UTC),
+        range_end=None if last is None else last.astimezone(UTC),
+    )
