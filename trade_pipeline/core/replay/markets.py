@@ -7,6 +7,7 @@ from pathlib import Path
 
 from trade_pipeline.core.errors import BadConfig, BadMarketData
 from trade_pipeline.core.market.feed import MarketFeed
+from trade_pipeline.core.market.recorded import MANIFEST, RecordedMarket
 from trade_pipeline.core.market.source import market_in
 from trade_pipeline.core.records import Session
 from trade_pipeline.core.session.config import TradingConfig
@@ -72,6 +73,15 @@ class Markets:
             f"market {session.market} {session.market_address or 'of a live session'} is not at "
             f"hand; {why}"
         )
+
+    def recording(self, account: str, market: str) -> RecordedMarket | None:
+        """What a live account recorded of a market, where a folder holds it."""
+        for folder, kind in self._folders:
+            if kind == market and (folder / MANIFEST).is_file():
+                recorded = RecordedMarket(folder)
+                if recorded.manifest.account == account:
+                    return recorded
+        return None
 
     def _simulated(self, session: Session, settings: TradingConfig) -> MarketFeed:
         try:

@@ -184,6 +184,8 @@ class _Walk:
         return {name: float(values[0]) for name, values in columns.items()}
 
     def _executed(self, uuid: UUID, record: StoredRecord, decided: Decided) -> None:
+        if self._settings is None:
+            return
         content = record.document
         event, entry = OrderEvent(content["event"]), content["leg"] == "entry"
         self._account.own.order_event(event, content["slippage"])
@@ -209,6 +211,8 @@ class _Walk:
             del self._account.open[uuid]
 
     def _closed(self, uuid: UUID, record: StoredRecord, decided: Decided) -> None:
+        if self._settings is None:
+            return
         content = record.document
         closed_at = record.column("closed_at")
         reason = TerminationReason(content["termination_reason"])
@@ -217,7 +221,7 @@ class _Walk:
         if trade is None or not trade.bought or trade.opened_at is None:
             decided.uncomputed.append("outcome: its fills are in another session")
             return
-        if reason in _BAD_ENDS and self._settings is not None:
+        if reason in _BAD_ENDS:
             hours = self._settings.strategy.protections.cooldown_hours
             until = closed_at + timedelta(hours=hours)
             self._account.cooling_until[trade.arm, trade.instrument] = until

@@ -13,6 +13,7 @@ import psycopg
 from trade_pipeline.core.canonical import known
 from trade_pipeline.core.errors import TradePipelineError
 from trade_pipeline.core.features.registry import FEATURES, NAMES, feature_set
+from trade_pipeline.core.features.rug_risk import RugRisk
 from trade_pipeline.core.features.vector import matrix_of, vector_hash
 from trade_pipeline.core.ids import micros
 from trade_pipeline.core.market.event import Floats
@@ -26,7 +27,7 @@ from trade_pipeline.core.strategy.opinion import INDEX, DecidingModel, Opinion
 from trade_pipeline.core.strategy.traffic import arm
 
 # Models are asked before the strategy's own records are put into a vector.
-_OWN = [INDEX[one.name] for one in FEATURES if one.source == "own records"]
+OWN = [INDEX[one.name] for one in FEATURES if one.source == "own records"]
 # Fields of the research beside the features that tell the same.
 _SAME = {
     "initial_market_cap": "market_cap_usd",
@@ -74,19 +75,29 @@ class Decided:
 
 
 class Models:
-    """Models by version, from the artifact store."""
+    """A session's models, from the artifact store."""
 
     def __init__(self, connection: psycopg.Connection, artifacts: ArtifactStore) -> None:
         self._connection, self._artifacts = connection, artifacts
         self._known: dict[str, DecidingModel | str] = {
             HEURISTIC_VERSION: DecidingModel(HEURISTIC_VERSION)
         }
+        self._rug_risk: RugRisk | str | None = None
 
     def of(self, version: str) -> DecidingModel | str:
         """The model of a version, or why it cannot be had."""
         if version not in self._known:
             self._known[version] = self._read(version)
         return self._known[version]
+
+    def rug_risk(self, address: str) -> RugRisk | str:
+        """The model of the rug probability under an address, or why it cannot be had."""
+        if self._rug_risk is None:
+            try:
+                self._rug_risk = RugRisk.from_bytes(self._artifacts.get(address))
+            except (FileNotFoundError, TradePipelineError) as error:
+                self._rug_risk = f"model {address} cannot be read: {error}"
+        return self._rug_risk
 
     def _read(self, version: str) -> DecidingModel | str:
         row = self._connection.execute(
@@ -118,7 +129,9 @@ def decide_again(decisions: Sequence[Decided], settings: TradingConfig, models: 
         _check_vector(one, vector)
     heuristic = heuristic_confidence({name: vectors[:, n] for n, name in enumerate(NAMES)})
     asked = vectors.copy()
-    asked[:, _OWN] = np.nan
+    asked[:, OWN] = np.nan
+    if settings.rug_risk_model is not None:
+        _check_rug_probability(whole, vectors, settings.rug_risk_model, models)
     opinions = _Opinions(asked, heuristic, models)
     for row, one in enumerate(whole):
         told = float(vectors[row, INDEX["heuristic_confidence"]])
@@ -142,6 +155,22 @@ def _check_vector(one: Decided, vector: Floats) -> None:
         if name in INDEX:
             computed = known(float(vector[INDEX[name]]))
             one.differs("research_docs", f"market.{name}", value, computed)
+
+
+def _check_rug_probability(
+    decisions: Sequence[Decided], vectors: Floats, address: str, models: Models
+) -> None:
+    risk = models.rug_risk(address)
+    if isinstance(risk, str):
+        for one in decisions:
+            one.uncomputed.append(f"rug probability: {risk}")
+        return
+    at = np.array([micros(one.candidate.column("decided_at")) for one in decisions])
+    computed = risk.probability(vectors, at)
+    for row, one in enumerate(decisions):
+        stored = known(float(vectors[row, INDEX["rug_probability"]]))
+        probability = known(float(computed[row]))
+        one.differs("feature_rows", "vector.rug_probability", stored, probability)
 
 
 class _Opinions:

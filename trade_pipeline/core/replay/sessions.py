@@ -12,6 +12,7 @@ import psycopg
 from trade_pipeline.core.errors import BadConfig, UnknownTrade
 from trade_pipeline.core.records import Session
 from trade_pipeline.core.replay.backtest import replay_backtest
+from trade_pipeline.core.replay.live import Accounts
 from trade_pipeline.core.replay.markets import Markets, NotAtHand
 from trade_pipeline.core.replay.records import replay_records
 from trade_pipeline.core.replay.report import Replay, SessionReplay
@@ -49,9 +50,8 @@ def replay_trade(
         ).fetchone()
         if row is None:
             raise UnknownTrade(uuid)
-        session = in_utc(read_session(connection, row[0]))
         markets = Markets(data, mentions, strict=True)
-        return Replay([_replayed(store, connection, session, markets, begins, uuid)])
+        return Replay([_Replays(store, connection, markets, begins).of(row[0], uuid)])
 
 
 def replay_session(
@@ -68,9 +68,8 @@ def replay_session(
         BadConfig: no such session is stored, or ``data`` holds another market.
     """
     with _reading(store) as connection:
-        session = in_utc(read_session(connection, session_id))
         markets = Markets(data, mentions, strict=True)
-        return Replay([_replayed(store, connection, session, markets, begins)])
+        return Replay([_Replays(store, connection, markets, begins).of(session_id)])
 
 
 def replay_all(
@@ -85,15 +84,8 @@ def replay_all(
         rows = connection.execute(
             "SELECT session_id FROM trade.sessions ORDER BY recorded_at, session_id"
         ).fetchall()
-        markets = Markets(data, mentions)
-        return Replay(
-            [
-                _replayed(
-                    store, connection, in_utc(read_session(connection, name)), markets, begins
-                )
-                for (name,) in rows
-            ]
-        )
+        replays = _Replays(store, connection, Markets(data, mentions), begins)
+        return Replay([replays.of(name) for (name,) in rows])
 
 
 @contextmanager
@@ -105,30 +97,49 @@ def _reading(store: Store) -> Iterator[psycopg.Connection]:
         yield connection
 
 
-def _replayed(
-    store: Store,
-    connection: psycopg.Connection,
-    session: Session,
-    markets: Markets,
-    begins: Begins | None,
-    only: UUID | None = None,
-) -> SessionReplay:
-    def from_records(settings: TradingConfig | None, why: str) -> SessionReplay:
-        return replay_records(connection, store.artifacts, session, settings, why, only=only)
+class _Replays:
+    """What several sessions share: the markets at hand, and accounts that were decided again."""
 
-    if session.mode == "manual":
-        return from_records(None, "made through the Python API: there is nothing to compute")
-    try:
-        settings = settings_of(store.artifacts, session)
-    except FileNotFoundError:
-        return from_records(None, f"its settings {session.params_ptr} are missing")
-    except BadConfig as other:
-        return from_records(None, f"its settings are of another time: {other}")
-    try:
-        feed = markets.of(session, settings)
-    except NotAtHand as missing:
-        return from_records(settings, str(missing))
-    progress = None if begins is None else begins(session)
-    return replay_backtest(
-        connection, store.artifacts, session, settings, feed, only=only, progress=progress
-    )
+    def __init__(
+        self,
+        store: Store,
+        connection: psycopg.Connection,
+        markets: Markets,
+        begins: Begins | None,
+    ) -> None:
+        self._store, self._connection = store, connection
+        self._markets, self._begins = markets, begins
+        self._accounts = Accounts(store, connection, markets)
+
+    def of(self, session_id: str, only: UUID | None = None) -> SessionReplay:
+        """A session, from whatever is at hand of it."""
+        session = in_utc(read_session(self._connection, session_id))
+        if session.mode == "manual":
+            why = "made through the Python API: there is nothing to compute"
+            return self._from_records(session, None, why, only)
+        try:
+            settings = settings_of(self._store.artifacts, session)
+        except FileNotFoundError:
+            why = f"its settings {session.params_ptr} are missing"
+            return self._from_records(session, None, why, only)
+        except BadConfig as other:
+            why = f"its settings are of another time: {other}"
+            return self._from_records(session, None, why, only)
+        progress = None if self._begins is None else self._begins(session)
+        try:
+            if session.mode != "backtest":
+                return self._accounts.replay(session, progress, only)
+            feed = self._markets.of(session, settings)
+        except NotAtHand as missing:
+            return self._from_records(session, settings, str(missing), only)
+        return replay_backtest(
+            self._connection, self._store.artifacts, session, settings, feed,
+            only=only, progress=progress,
+        )  # fmt: skip
+
+    def _from_records(
+        self, session: Session, settings: TradingConfig | None, why: str, only: UUID | None
+    ) -> SessionReplay:
+        return replay_records(
+            self._connection, self._store.artifacts, session, settings, why, only=only
+        )
