@@ -164,8 +164,12 @@ def _trades(connection: psycopg.Connection, account: str) -> dict[UUID, LiveTrad
         (account,),
     )
     found = {}
-    for *told, at, reason, when, production, canary, raw, digest in rows:
-        trade = LiveTrade(*told, micros(at), reason, when, production, canary, raw or ())
+    for uuid, session, number, instrument, at, *rest in rows:
+        reason, when, production, canary, raw, digest = rest
+        trade = LiveTrade(
+            uuid, session, number, instrument, micros(at), reason, when, production, canary,
+            raw or (),
+        )  # fmt: skip
         trade.hashes[TradeCandidate.TABLE] = [digest]
         found[trade.uuid] = trade
     return found

@@ -180,7 +180,8 @@ class LiveComparison:
             if told & _BEFORE_THE_ACCOUNT and there["reason"] != "position_open":
                 return frozenset({"feature_hash"})
             return _OF_ACCOUNT
-        return frozenset()
+        # The rationale tells the decision.
+        return frozenset({"trade_rationale"})
 
     def _why(self, trade: LiveTrade | None = None) -> str | None:
         """What may explain a difference."""

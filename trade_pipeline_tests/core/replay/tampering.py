@@ -29,13 +29,21 @@ def forge(
     table: str,
     seq: int,
     change: Callable[[dict[str, Any]], None] | None = None,
+    *,
+    chain: str | None = None,
     **columns: Any,
 ) -> None:
-    """Change the content and columns of the record at a place of its chain."""
+    """Change the content and columns of the record at a place of a chain (None: the only one)."""
     with superuser(server, store) as connection:
-        where = sql.SQL("trade.{} WHERE chain_seq = {}").format(sql.Identifier(table), seq)
+        which = sql.SQL("chain_seq = {} AND chain_id = coalesce({}, chain_id)").format(
+            seq, sql.Literal(chain)
+        )
         if change is not None:
-            row = connection.execute(sql.SQL("SELECT content FROM {}").format(where)).fetchone()
+            row = connection.execute(
+                sql.SQL("SELECT content FROM trade.{} WHERE {}").format(
+                    sql.Identifier(table), which
+                )
+            ).fetchone()
             assert row is not None
             content = orjson.loads(row[0])
             change(content)
@@ -46,9 +54,7 @@ def forge(
             for name, value in columns.items()
         )
         connection.execute(
-            sql.SQL("UPDATE trade.{} SET {} WHERE chain_seq = {}").format(
-                sql.Identifier(table), sets, seq
-            )
+            sql.SQL("UPDATE trade.{} SET {} WHERE {}").format(sql.Identifier(table), sets, which)
         )
 
 
