@@ -23,6 +23,7 @@ from trade_pipeline.core.live.session import live_session_id
 from trade_pipeline.core.records import Session, TradeCandidate
 from trade_pipeline.core.replay.stored import in_utc
 from trade_pipeline.core.session.stored import read_session
+from trade_pipeline.core.strategy.confidence import HEURISTIC_VERSION
 
 # Why a live session refuses entries, besides what the strategy says.
 HALTED, UNKNOWN = "halted", "halt_unknown"
@@ -55,6 +56,20 @@ class LiveTrade:
     hashes: dict[str, list[bytes]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """A line of the history of deployments.
+
+    Attributes:
+        model: that came to its slot; None: it was left without.
+    """
+
+    when: datetime
+    slot: str
+    model: str | None
+    fund_share: float
+
+
 @dataclass(slots=True)
 class LiveAccount:
     """What is stored of an account.
@@ -64,7 +79,7 @@ class LiveAccount:
         sessions: in the order of their epochs.
         dropped: slots (microseconds) of market time in which looks were dropped.
         at_exchange: its orders were filled by an exchange, and not by a model of one.
-        deployments: (when, part of the fund) of production models.
+        deployments: the history of the models in its scope, the oldest first.
     """
 
     name: str
@@ -74,7 +89,7 @@ class LiveAccount:
     dropped: set[int]
     at_exchange: bool
     halts: Sequence[tuple[datetime, str, str]]
-    deployments: Sequence[tuple[datetime, float]]
+    deployments: Sequence[Deployed]
     requests: Sequence[tuple[datetime, LiveConfig]]
     findings: Mapping[str, int]
 
@@ -85,8 +100,18 @@ class LiveAccount:
 
     def fund_share(self, trade: LiveTrade) -> float:
         """The part of its fund with which production decided then."""
-        number = bisect_right([when for when, _ in self.deployments], trade.recorded_at)
-        return self.deployments[number - 1][1] if number else 1.0
+        before = [one for one in self.deployments if one.when <= trade.recorded_at]
+        shares = [one.fund_share for one in before if one.slot == "production"]
+        return shares[-1] if shares else 1.0
+
+    def was_on_duty(self, trade: LiveTrade) -> bool:
+        """Whether the models that decided were deployed then, or a moment before."""
+        since, until = trade.recorded_at - _HEARD, trade.recorded_at
+        duties = [_on_duty([one for one in self.deployments if one.when <= since])]
+        for number, one in enumerate(self.deployments, 1):
+            if since < one.when <= until:
+                duties.append(_on_duty(self.deployments[:number]))
+        return (trade.production, trade.canary) in duties
 
     def was_halted(self, trade: LiveTrade) -> bool:
         """Whether a halt was in force when the decision was made, or a moment before."""
@@ -225,12 +250,22 @@ def _deployments(
     connection: psycopg.Connection,
     sessions: Sequence[Session],
     requests: Sequence[tuple[datetime, LiveConfig]],
-) -> list[tuple[datetime, float]]:
+) -> list[Deployed]:
     if not sessions:
         return []
     venue = requests[-1][1].venue if requests else "default"
-    return connection.execute(
-        "SELECT recorded_at, coalesce(fund_share, 1.0)::float8 FROM trade.deployments "
-        "WHERE (market, venue, account, slot) = (%s, %s, %s, 'production') ORDER BY deployment_id",
+    rows = connection.execute(
+        "SELECT recorded_at, slot, CASE stage WHEN 'retired' THEN NULL ELSE model_version END, "
+        "coalesce(fund_share, 1.0) FROM trade.deployments "
+        "WHERE (market, venue, account) = (%s, %s, %s) ORDER BY deployment_id",
         (sessions[0].market, venue, sessions[0].mode),
     ).fetchall()
+    return [Deployed(*row) for row in rows]
+
+
+def _on_duty(history: Sequence[Deployed]) -> tuple[str, str | None]:
+    """Versions of the production model and the canary at the end of a history."""
+    production = [one.model for one in history if one.slot == "production"]
+    newest = history[-1] if history else None
+    canary = newest.model if newest is not None and newest.slot == "canary" else None
+    return (production[-1] if production else None) or HEURISTIC_VERSION, canary

@@ -28,6 +28,7 @@ from trade_pipeline.core.replay.redecision import Redecision
 from trade_pipeline.core.replay.report import SessionReplay
 from trade_pipeline.core.replay.scoring import Models
 from trade_pipeline.core.session.backtest import rug_risk_of
+from trade_pipeline.core.session.config import TradingConfig
 from trade_pipeline.core.session.engine import Progress
 from trade_pipeline.core.session.stored import require_market, settings_of
 from trade_pipeline.core.store.store import Store
@@ -72,8 +73,8 @@ class Accounts:
         found = AccountReplay(read_account(self._connection, account))
         with tempfile.TemporaryDirectory(prefix="replay") as folder:
             market = self._market(account, session, Path(folder) / "recording", found)
-            for params in sorted({str(one.params_ptr) for one in found.account.sessions}):
-                self._decide(found, market, params, progress)
+            for settings, sessions in self._by_settings(found.account):
+                self._decide(found, market, settings, sessions, progress)
         found.seconds = time.perf_counter() - started
         return found
 
@@ -102,18 +103,30 @@ class Accounts:
         require_market(session, market, account)
         return market
 
+    def _by_settings(self, account: LiveAccount) -> list[tuple[TradingConfig, list[Session]]]:
+        """Sessions with the same settings, besides the models that deployments change."""
+        found: dict[bytes, tuple[TradingConfig, list[Session]]] = {}
+        for session in account.sessions:
+            settings = settings_of(self._store.artifacts, session)
+            lasting = settings.model_copy(update={"model": None, "fund_share": 1.0})
+            found.setdefault(lasting.canonical(), (lasting, []))[1].append(session)
+        return list(found.values())
+
     def _decide(
-        self, found: AccountReplay, market: RecordedMarket, params: str, progress: Progress | None
+        self,
+        found: AccountReplay,
+        market: RecordedMarket,
+        settings: TradingConfig,
+        mine: list[Session],
+        progress: Progress | None,
     ) -> None:
         """Decide all of the market with the settings of some sessions, and compare theirs."""
         account = found.account
-        mine = [one for one in account.sessions if one.params_ptr == params]
         names = {one.session_id for one in mine}
         trades = [one for one in account.trades.values() if one.session_id in names]
         if not trades or market.manifest.decided is None:
             return
-        settings = settings_of(self._store.artifacts, mine[0])
-        models = self._models(trades)
+        models = self._models(list(account.trades.values()))
         start, end = market.manifest.decided
         session = replace(
             mine[0], mode="backtest", range_start=moment_of(start), range_end=moment_of(end)

@@ -64,6 +64,7 @@ class LiveComparison:
         self._connection, self._found = connection, found
         self._account = found.account
         self._sessions = sessions
+        self._params = {one.session_id: str(one.params_ptr) for one in found.account.sessions}
         self._clock, self._end = clock, end
         self._seen: Counter[tuple[str, UUID]] = Counter()
         self._place = 0
@@ -91,6 +92,7 @@ class LiveComparison:
                 record,
                 session_id=trade.session_id,
                 decision_no=trade.decision_no,
+                params_ptr=self._params[trade.session_id],
             )
         elif isinstance(record, ResearchDocument):
             record = replace(record, raw_answers=tuple(trade.raw_answers))
@@ -113,6 +115,11 @@ class LiveComparison:
                 stored, computed = len(trade.hashes.get(table, [])), self._seen[table, trade.uuid]
                 if stored > computed and not self._account.at_exchange:
                     self._note(trade, table, f"number {computed + 1}", "", "there", ABSENT)
+            if not self._account.was_on_duty(trade):
+                told = trade.production if trade.canary is None else f"{trade.canary} (canary)"
+                self._note(
+                    trade, TradeCandidate.TABLE, "", "model_version", told, "was not deployed then"
+                )
             if trade.uuid in unheard:
                 self._note(
                     trade, TradeCandidate.TABLE, "", "reason", trade.reason, "no halt was in force"

@@ -7,17 +7,22 @@ from typing import Any
 
 import pytest
 
+from trade_pipeline.core.canary.deployments import promote
+from trade_pipeline.core.canary.record import Scope
 from trade_pipeline.core.live.halts import order_halt
 from trade_pipeline.core.live.requests import order_session
 from trade_pipeline.core.replay import SessionReplay, replay_all, replay_session, replay_trade
 from trade_pipeline.core.store.artifacts import ArtifactStore
 from trade_pipeline.core.store.server import EmbeddedPostgres
 from trade_pipeline.core.store.store import Store
+from trade_pipeline.core.strategy.confidence import HEURISTIC_VERSION
+from trade_pipeline.core.training.judgement import make_eligible
 from trade_pipeline_tests.conftest import create_database
 from trade_pipeline_tests.core.live import paper
 from trade_pipeline_tests.core.live.paper import ACCOUNT
 from trade_pipeline_tests.core.replay.tampering import forge, superuser
 from trade_pipeline_tests.core.replay.test_backtest import assigned, rows
+from trade_pipeline_tests.core.training.strong import MARKET, Strong
 
 # Orders fail by chance, too: it is drawn from their ids, which are the same again.
 RECORDED: dict[str, Any] = {"cell_seconds": 1, "record": True}
@@ -170,3 +175,32 @@ def test_an_account_that_recorded_nothing_is_computed_from_its_own_records(
     assert (found.source, found.in_part, found.found) == ("records", found.trades, 0)
     assert any("nothing was recorded" in note for note in found.notes)
     assert sum(found.uncomputed.values()) >= found.trades
+
+
+def test_models_decide_again_that_were_deployed_then_and_no_others(
+    server: EmbeddedPostgres, fresh_strong_store: Store, strong: Strong
+) -> None:
+    store, scope = fresh_strong_store, Scope(MARKET, account="paper")
+    make_eligible(store, strong.model)
+    paper.run(store, ACCOUNT, days=0.2, **RECORDED)
+    with store.database.connect(autocommit=True) as connection:
+        promote(connection, scope, strong.model, by="test", reason="a test", override="a test")
+    paper.run(store, ACCOUNT, days=0.4, **RECORDED)
+    mine = "SELECT session_id FROM trade.sessions WHERE mode = 'paper'"
+    decided = dict(
+        rows(
+            store,
+            "SELECT model_version, count(*) FROM trade.candidates "
+            f"WHERE session_id IN ({mine}) GROUP BY 1",
+        )
+    )
+    assert decided.keys() == {HEURISTIC_VERSION, strong.model}
+    found = [replay_session(store, name).sessions[0] for (name,) in rows(store, mine)]
+    assert sum(one.trades for one in found) == sum(decided.values())
+    assert [one.text for session in found for one in session.differences] == []
+    with superuser(server, store) as connection:
+        connection.execute("DELETE FROM trade.deployments")
+    found = [replay_session(store, name).sessions[0] for (name,) in rows(store, mine)]
+    assert sum(one.different for one in found) == decided[strong.model]
+    texts = [one.text for session in found for one in session.differences]
+    assert all("was not deployed then" in text for text in texts)
