@@ -107,7 +107,10 @@ class Accounts:
         """Sessions with the same settings, besides the models that deployments change."""
         found: dict[bytes, tuple[TradingConfig, list[Session]]] = {}
         for session in account.sessions:
-            settings = settings_of(self._store.artifacts, session)
+            try:
+                settings = settings_of(self._store.artifacts, session)
+            except FileNotFoundError:
+                raise NotAtHand(f"settings {session.params_ptr} of the account are lost") from None
             lasting = settings.model_copy(update={"model": None, "fund_share": 1.0})
             found.setdefault(lasting.canonical(), (lasting, []))[1].append(session)
         return list(found.values())

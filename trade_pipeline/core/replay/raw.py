@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import psycopg
 
+from trade_pipeline.core.errors import InvalidRecord
 from trade_pipeline.core.store.artifacts import ArtifactDamaged, ArtifactStore
 
 
@@ -30,6 +31,8 @@ def raw_answers_note(
             artifacts.get(address)
         except FileNotFoundError:
             states["expired" if address in expired else "missing"] += 1
+        except InvalidRecord:
+            states["without an address"] += 1
         except ArtifactDamaged:
             states["damaged"] += 1
         else:

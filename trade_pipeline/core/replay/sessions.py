@@ -9,7 +9,7 @@ from uuid import UUID
 
 import psycopg
 
-from trade_pipeline.core.errors import BadConfig, UnknownTrade
+from trade_pipeline.core.errors import BadConfig, BadMarketData, UnknownTrade
 from trade_pipeline.core.records import Session
 from trade_pipeline.core.replay.backtest import replay_backtest
 from trade_pipeline.core.replay.live import Accounts
@@ -20,6 +20,7 @@ from trade_pipeline.core.replay.stored import in_utc
 from trade_pipeline.core.session.config import TradingConfig
 from trade_pipeline.core.session.engine import Progress
 from trade_pipeline.core.session.stored import read_session, settings_of
+from trade_pipeline.core.store.artifacts import ArtifactDamaged
 from trade_pipeline.core.store.database import loss_reported
 from trade_pipeline.core.store.store import Store
 
@@ -127,15 +128,19 @@ class _Replays:
             return self._from_records(session, None, why, only)
         progress = None if self._begins is None else self._begins(session)
         try:
-            if session.mode != "backtest":
-                return self._accounts.replay(session, progress, only)
-            feed = self._markets.of(session, settings)
+            feed = None if session.mode != "backtest" else self._markets.of(session, settings)
         except NotAtHand as missing:
             return self._from_records(session, settings, str(missing), only)
-        return replay_backtest(
-            self._connection, self._store.artifacts, session, settings, feed,
-            only=only, progress=progress,
-        )  # fmt: skip
+        try:
+            if feed is None:
+                return self._accounts.replay(session, progress, only)
+            return replay_backtest(
+                self._connection, self._store.artifacts, session, settings, feed,
+                only=only, progress=progress,
+            )  # fmt: skip
+        except (NotAtHand, BadConfig, BadMarketData, ArtifactDamaged) as missing:
+            # A model's file, the account's recording, or a part of the market.
+            return self._from_records(session, settings, str(missing), only)
 
     def _from_records(
         self, session: Session, settings: TradingConfig | None, why: str, only: UUID | None
