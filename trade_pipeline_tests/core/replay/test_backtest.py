@@ -13,7 +13,10 @@ import pytest
 
 from trade_pipeline.core.errors import UnknownTrade
 from trade_pipeline.core.ledger.journal import Journal
+from trade_pipeline.core.records import TradeCandidate
 from trade_pipeline.core.replay import SessionReplay, replay_all, replay_session, replay_trade
+from trade_pipeline.core.replay.difference import first_difference
+from trade_pipeline.core.replay.markets import Markets, NotAtHand
 from trade_pipeline.core.session import backtest
 from trade_pipeline.core.session.version import code_version
 from trade_pipeline.core.store.artifacts import ArtifactStore
@@ -23,9 +26,9 @@ from trade_pipeline.core.strategy import confidence
 from trade_pipeline.core.strategy.traffic import Traffic
 from trade_pipeline.core.training.registry import read_model, record_model
 from trade_pipeline_tests.conftest import create_database
-from trade_pipeline_tests.core.replay.tampering import forge, remove
+from trade_pipeline_tests.core.replay.tampering import forge, remove, superuser
 from trade_pipeline_tests.core.session import stored
-from trade_pipeline_tests.core.session.test_canary_traffic import canary, production
+from trade_pipeline_tests.core.session.test_canary_traffic import canary, trained
 from trade_pipeline_tests.core.training.strong import Strong
 
 DAYS = 1.5
@@ -180,6 +183,44 @@ def test_a_trade_is_told_what_differed_before_it(server: EmbeddedPostgres, store
     assert found.before.uuid == str(first)
 
 
+def test_what_differs_after_a_trade_began_is_not_told_as_before_it(
+    server: EmbeddedPostgres, store: Store
+) -> None:
+    trade, seq = closed_trade(store, 0)
+    ((during,),) = rows(
+        store, f"SELECT min(chain_seq) FROM trade.candidates WHERE chain_seq > {seq}"
+    )
+    for place in (seq, during):
+        forge(server, store, "candidates", place, assigned("confidence", 0.5))
+    (found,) = replay_trade(store, trade).sessions
+    assert (found.different, found.found, found.before) == (1, 1, None)
+
+
+def test_what_was_added_to_the_end_of_a_chain_is_named(
+    server: EmbeddedPostgres, store: Store
+) -> None:
+    with superuser(server, store) as connection:
+        connection.execute(
+            "INSERT INTO trade.scans SELECT chain_id, (SELECT chain_seq + 1 FROM "
+            "trade.chain_heads), content, content_hash, chain_hash, recorded_at, session_id, "
+            "slot + interval '1 day', evaluated, passed FROM trade.scans LIMIT 1"
+        )
+    (difference,) = whole(store).differences
+    assert difference.record == "scans"
+    assert "is stored and was not computed" in difference.text
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [(0.0, -0.0), (1, 1.0), (True, 1), (None, 0.0), ([1.0], [1.0, 2.0])]
+)
+def test_values_that_only_seem_the_same_differ(one: Any, other: Any) -> None:
+    contents = {"confidence": one, "uuid": 1}, {"confidence": other, "uuid": 2}
+    found = first_difference(TradeCandidate, *contents)
+    assert found is not None
+    assert found.field.startswith("confidence")
+    assert first_difference(TradeCandidate, contents[0], contents[0]) is None
+
+
 def test_the_end_of_a_chain_that_was_cut_off_is_missed(
     server: EmbeddedPostgres, store: Store
 ) -> None:
@@ -262,13 +303,18 @@ def test_a_session_with_a_model_and_a_canary_is_computed_with_their_stored_bytes
             record_model(
                 connection, store.artifacts, one.to_bytes(), **given | {"name": name}
             ).model_version
-            for name, one in (("old", production()), ("new", canary()))
+            for name, one in (("old", trained("recent_win_rate", 0.3)), ("new", canary()))
         )
     strategy = stored.CONFIG.strategy.model_copy(update={"small_fund_usd": 4_000.0})
     config = stored.CONFIG.model_copy(
         update={"strategy": strategy, "model": model, "canary": Traffic(model=other, share=0.5)}
     )
     run = stored.run(store.database, store.artifacts, config=config, days=DAYS)
+    # Their scores also follow from the stored vectors, in which the strategy's own records are.
+    with mock.patch.object(Markets, "of", side_effect=NotAtHand("gone")):
+        (found,) = replay_session(store, run.session.session_id).sessions
+    assert (found.source, found.in_part, found.found) == ("records", found.trades, 0)
+    assert not any("score" in what for what in found.uncomputed)
     (found,) = replay_session(store, run.session.session_id).sessions
     assert (found.source, found.identical) == ("market", found.trades)
     by_arm = dict(

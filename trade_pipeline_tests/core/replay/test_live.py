@@ -123,6 +123,49 @@ def test_what_a_halt_refused_is_the_same_only_where_somebody_halted(
     assert (again.first.field, again.first.computed) == ("reason", "no halt was in force")
 
 
+def test_a_look_that_was_dropped_is_no_difference(server: EmbeddedPostgres, store: Store) -> None:
+    """As if there had been no time for a token that was skipped."""
+    ((uuid, session, at),) = rows(
+        store,
+        "SELECT uuid, session_id, decided_at FROM trade.candidates WHERE decision = 'skip' "
+        "ORDER BY decided_at LIMIT 1",
+    )
+    with superuser(server, store) as connection:
+        for table in ("candidates", "research_docs", "feature_rows", "live_decisions"):
+            connection.execute(f"DELETE FROM trade.{table} WHERE uuid = %s".encode(), (uuid,))
+        row = connection.execute(
+            "SELECT chain_seq FROM trade.scans WHERE session_id = %s AND slot <= %s "
+            "ORDER BY slot DESC LIMIT 1",
+            (session, at),
+        ).fetchone()
+    assert row is not None
+    difference = replay_all(store).first
+    assert difference is not None
+    assert difference.uuid == str(uuid)
+    assert "was computed and is not stored" in difference.text
+    forge(server, store, "scans", row[0], assigned("failed", {"back_pressure": 1}), chain=session)
+    replay = replay_all(store)
+    assert not replay.differs
+    assert any("outside: 1 dropped looks" in note for note in replay.sessions[0].notes)
+
+
+def test_a_fill_that_was_added_to_a_live_trade_is_named(
+    server: EmbeddedPostgres, store: Store
+) -> None:
+    with superuser(server, store) as connection:
+        row = connection.execute(
+            "INSERT INTO trade.executions SELECT chain_id, 100000, content, content_hash, "
+            "chain_hash, now(), uuid, order_id, event, 7, leg, occurred_at, price, size, "
+            "value_usd, fees_usd, slippage FROM trade.executions WHERE event = 'filled' "
+            "LIMIT 1 RETURNING uuid"
+        ).fetchone()
+    assert row is not None
+    difference = replay_all(store).first
+    assert difference is not None
+    assert (difference.uuid, difference.record) == (str(row[0]), "executions")
+    assert "is stored and was not computed" in difference.text
+
+
 def test_limits_of_an_account_are_those_that_were_asked_for(
     server: EmbeddedPostgres, artifacts: ArtifactStore
 ) -> None:

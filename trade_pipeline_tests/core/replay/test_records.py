@@ -130,6 +130,7 @@ FORGED = [
     ("candidates", "decision = 'enter'", assigned("confidence", 0.875), "confidence"),
     ("candidates", "reason = 'position_open'", assigned("reason", "cooldown"), "reason"),
     ("candidates", "reason = 'no_free_slot'", assigned("reason", "rug_risk"), "reason"),
+    ("candidates", "reason = 'cooldown'", assigned("reason", "stake_too_small"), "reason"),
     ("research_docs", "rug_risk > 0", assigned("rug_risk", 0.125), "rug_risk"),
     ("feature_rows", "true", lambda c: c["vector"].__setitem__(0, 0.5), "vector_hash"),
     ("outcomes", "true", doubled, "pnl_usd"),
