@@ -16,12 +16,6 @@ if TYPE_CHECKING:
 
 # Sessions whose differences and reasons are told one by one.
 _TOLD = 20
-_SOURCES = {
-    "market": "its market",
-    "recording": "the account's recording",
-    "records": "its own records",
-    "hashes": "nothing (hashes only)",
-}
 
 
 def replay(
@@ -72,9 +66,8 @@ def _print(found: Replay) -> None:
     rows = [
         {
             "session": one.session.session_id,
-            "mode": one.session.mode,
-            "market": one.session.market,
-            "computed from": _SOURCES[one.source],
+            "what": f"{one.session.mode} on {one.session.market}",
+            "computed from": one.source,
             "trades": one.trades,
             "identical": one.identical,
             "different": one.different,

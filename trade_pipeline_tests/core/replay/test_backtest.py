@@ -203,7 +203,7 @@ def test_what_was_added_to_the_end_of_a_chain_is_named(
         connection.execute(
             "INSERT INTO trade.scans SELECT chain_id, (SELECT chain_seq + 1 FROM "
             "trade.chain_heads), content, content_hash, chain_hash, recorded_at, session_id, "
-            "slot + interval '1 day', evaluated, passed FROM trade.scans LIMIT 1"
+            "slot + interval '100 days', evaluated, passed FROM trade.scans LIMIT 1"
         )
     (difference,) = whole(store).differences
     assert difference.record == "scans"
