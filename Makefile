@@ -30,6 +30,7 @@ reliability: .venv/installed
 
 benchmark: .venv/installed
 	$(BIN)/python benchmarks/session.py $(if $(DATA),--market uniswap-v2 --data "$(DATA)/uniswap_v2")
+	$(BIN)/python benchmarks/replay.py $(if $(DATA),--market uniswap-v2 --data "$(DATA)/uniswap_v2",--end 2021-05-08)
 	$(BIN)/python benchmarks/features.py --feast
 	$(BIN)/python benchmarks/online.py
 	$(BIN)/python benchmarks/live.py

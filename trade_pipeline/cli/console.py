@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from trade_pipeline.core.ids import micros
+from trade_pipeline.core.records import Session
 from trade_pipeline.core.session.engine import Progress as ProgressCall
 
 out = Console()
@@ -66,6 +68,23 @@ def market_progress(start: int, end: int) -> Iterator[ProgressCall]:
             bar.update(task, completed=max(0, at - start), description=f"{events:,} market events")
 
         yield advance
+
+
+@contextmanager
+def sessions_progress() -> Iterator[Callable[[Session], ProgressCall]]:
+    """A progress bar over sessions, one after the other; gives what a session's begin asks for."""
+    with _bar() as bar:
+        task = bar.add_task("reading the records", total=None)
+
+        def begins(session: Session) -> ProgressCall:
+            name = f"session {session.session_id[:12]} on {session.market}"
+            assert session.range_start is not None
+            start = micros(session.range_start)
+            total = None if session.range_end is None else micros(session.range_end) - start
+            bar.reset(task, total=total, description=name)
+            return lambda events, at: bar.update(task, completed=max(0, at - start))
+
+        yield begins
 
 
 @contextmanager

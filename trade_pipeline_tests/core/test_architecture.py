@@ -26,6 +26,7 @@ FLOW = (
     "canary",
     "monitoring",
     "live",
+    "replay",
     "alerts",
     "report",
     "imports",

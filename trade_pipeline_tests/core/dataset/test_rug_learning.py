@@ -26,8 +26,10 @@ from trade_pipeline.core.features.rug_risk import INPUTS, RugRisk
 from trade_pipeline.core.features.vector import matrix_of
 from trade_pipeline.core.market.event import DAY, HOUR
 from trade_pipeline.core.market.simulator import SimulatedMarket
+from trade_pipeline.core.replay import replay_session
 from trade_pipeline.core.store.artifacts import ArtifactDamaged, ArtifactStore
 from trade_pipeline.core.store.database import Database
+from trade_pipeline.core.store.store import Store
 from trade_pipeline_tests.core.dataset.feeds import feed_of
 from trade_pipeline_tests.core.session.stored import CONFIG, START, market, run
 
@@ -238,6 +240,9 @@ def test_a_session_stores_the_probability_and_its_table_gives_it_again(
     assert min((at < START + DAY).sum(), (at >= START + DAY).sum()) > 10
     made = build_features(fresh_database, artifacts, feed, done.session.session_id)
     assert (made.rows, made.new_rows, made.differences) == (len(rows), 0, [])
+    # And its replay, with the stored model's bytes.
+    (found,) = replay_session(Store(fresh_database, artifacts), done.session.session_id).sessions
+    assert (found.source, found.identical, found.found) == ("market", len(rows), 0)
 
 
 def test_a_session_without_its_model_is_refused(

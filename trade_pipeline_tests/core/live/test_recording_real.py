@@ -24,6 +24,7 @@ from trade_pipeline.core.live.session import LiveRun, LiveSession
 from trade_pipeline.core.market.event import DAY, HOUR
 from trade_pipeline.core.market.export import Exported, export_recording
 from trade_pipeline.core.market.recorded import RecordedMarket
+from trade_pipeline.core.replay import replay_all
 from trade_pipeline.core.session.backtest import run_backtest
 from trade_pipeline.core.store.artifacts import ArtifactStore
 from trade_pipeline.core.store.database import Database
@@ -134,6 +135,9 @@ def require_same_decisions(store: Store, tape: Exported) -> list[Any]:
     for one, other in zip(live, again, strict=True):
         assert one == other
     assert results(store, "paper") == results(store, "backtest")
+    replay = replay_all(store, data=[tape.folder])
+    assert [one.text for session in replay.sessions for one in session.differences] == []
+    assert replay.totals["identical"] == replay.totals["trades"] == 2 * len(live)
     return live
 
 
