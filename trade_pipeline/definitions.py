@@ -18,6 +18,7 @@ from trade_pipeline.defs.contracts import (
     session_contracts,
 )
 from trade_pipeline.defs.datasets import dataset_guards, training_dataset
+from trade_pipeline.defs.experiments import experiment_job, experiment_report
 from trade_pipeline.defs.features import rug_risk_model, trade_features
 from trade_pipeline.defs.jobs import (
     backtest_job,
@@ -65,6 +66,7 @@ defs = dg.Definitions(
         market_events,
         backtest_session,
         performance_report,
+        experiment_report,
         shadow_outcomes,
         rug_risk_model,
         trade_features,
@@ -91,6 +93,7 @@ defs = dg.Definitions(
     ],
     jobs=[
         backtest_job,
+        experiment_job,
         labelling_job,
         learning_job,
         training_job,

@@ -13,6 +13,7 @@ from trade_pipeline.cli import (
     datasets,
     deployments,
     exchange,
+    experiments,
     features,
     ingest,
     live,
@@ -35,6 +36,7 @@ app.add_typer(features.app, name="features")
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(deployments.app, name="models")
 app.add_typer(exchange.app, name="exchange")
+app.add_typer(experiments.app, name="experiment")
 app.add_typer(live.app, name="live")
 app.add_typer(alerts.app, name="alerts")
 for command in (

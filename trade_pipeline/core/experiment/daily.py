@@ -94,17 +94,17 @@ def read_panel(
                 for n in range((world.end - world.start).days)
             }
         )
-        for day in days:
-            rows[stretch, day] = len(places)
-            places.append(offset + (day - days[0]).days)
+        for one in days:
+            rows[stretch, one] = len(places)
+            places.append(offset + (one - days[0]).days)
             stretches.append(stretch)
         offset = places[-1] + 1 + LAG_DAYS + 1
     shape = (len(places), len(variants))
     trades, returns, pnl = np.zeros(shape, np.int64), np.zeros(shape), np.zeros(shape)
     for n, (world, by_variant) in enumerate(zip(worlds, sessions, strict=True)):
         for column, variant in enumerate(variants):
-            for day, count, gained, usd in _days(connection, by_variant[variant], world):
-                row = rows[owner[n], day]
+            for when, count, gained, usd in _days(connection, by_variant[variant], world):
+                row = rows[owner[n], when]
                 trades[row, column] += count
                 returns[row, column] += gained
                 pnl[row, column] += usd

@@ -45,7 +45,7 @@ class _File(_MarketFields):
     description: str = ""
     markets: list[dict[str, Any]] | None = None
     seeds: list[int] = Field([7], strict=True)
-    set: dict[str, Any] = {}
+    set: dict[str, Any] = Field({})
     grid: dict[str, list[Any]] | None = None
     variants: dict[str, dict[str, Any]] | None = None
     baseline: str | None = None
@@ -272,8 +272,8 @@ def _grid(given: dict[str, list[Any]], base: dict[str, Any]) -> dict[str, Tradin
         for name, part in zip(given, last, strict=True)
     }
     found = {}
-    for values in itertools.product(*given.values()):
-        point = dict(zip(given, values, strict=True))
+    for chosen in itertools.product(*given.values()):
+        point = dict(zip(given, chosen, strict=True))
         called = ",".join(f"{short[name]}={value}" for name, value in point.items())
         found[called] = _settings(f"grid ({called})", base | _changes("grid", point))
     return found

@@ -42,17 +42,17 @@ def read_document(file: Path) -> dict[str, Any]:
     return plain
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
     """Safe YAML that leaves days as text and refuses a name that is given twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        names = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        names = [self.construct_object(key, deep=True) for key, _ in node.value]
         for number, name in enumerate(names):
             if name in names[:number]:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"{name!r} is given twice", node.value[number][0].start_mark
                 )
-        made: dict[Hashable, Any] = super().construct_mapping(node, deep=deep)  # type: ignore[no-untyped-call]
+        made: dict[Hashable, Any] = super().construct_mapping(node, deep=deep)
         return made
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from trade_pipeline.core.experiment.daily import Panel, interval_of
 from trade_pipeline.core.experiment.definition import Metric
 from trade_pipeline.core.experiment.maximum import Compared, Luck, compare_all
+from trade_pipeline.core.market.event import Floats
 from trade_pipeline.core.training.clustered import LEVEL
 from trade_pipeline.core.training.overfitting import (
     BLOCKS,
@@ -139,7 +140,7 @@ def judge(
 
 
 def _result(
-    panel: Panel, values: np.ndarray, column: int, name: str, compared: Compared | None,
+    panel: Panel, values: Floats, column: int, name: str, compared: Compared | None,
     scale: float,
 ) -> VariantResult:  # fmt: skip
     trades = int(panel.trades[:, column].sum())
@@ -212,8 +213,6 @@ def _group(
 
 
 def _with_words(result: GroupResult, baseline: str) -> GroupResult:
-    from dataclasses import replace
-
     return replace(result, words=tuple(_words(result, baseline)))
 
 

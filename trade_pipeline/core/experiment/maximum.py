@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from trade_pipeline.core.market.event import Floats, Ints
 from trade_pipeline.core.training.clustered import LEVEL
@@ -98,11 +99,11 @@ class _Scores:
     sums: Floats
     scale: Floats
     weights: Floats
-    there: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
+    there: npt.NDArray[np.bool_]
 
     @classmethod
     def of(cls, differences: Floats, block: Ints) -> _Scores:
-        there = np.isfinite(differences).all(axis=0)
+        there: npt.NDArray[np.bool_] = np.all(np.isfinite(differences), axis=0)
         values = differences[:, there]
         blocks = int(block[-1]) + 1 if len(block) else 0
         sums = np.zeros((blocks, values.shape[1]))
@@ -147,6 +148,6 @@ def _signs(blocks: int, seed: int) -> Floats:
     """(draws, blocks) of 1 and -1; the data's own signs are among them."""
     if blocks <= EXACT_BLOCKS:
         return np.array(list(itertools.product((1.0, -1.0), repeat=blocks))).reshape(-1, blocks)
-    drawn = np.random.default_rng(seed).integers(0, 2, (DRAWS + 1, blocks)) * 2.0 - 1.0
+    drawn = np.random.default_rng(seed).choice(np.array([1.0, -1.0]), (DRAWS + 1, blocks))
     drawn[0] = 1.0
     return drawn
