@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 
 import typer
 
@@ -58,6 +59,8 @@ for command in (
 
 def main() -> None:
     """Run the command line."""
+    # Of Dagster, to those who write definitions; a user of them can do nothing about it.
+    warnings.filterwarnings("ignore", message=".* is currently in beta")
     try:
         app()
     except TradePipelineError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 from dataclasses import asdict
@@ -155,7 +156,9 @@ def _run_missing(
                 soft_wrap=True,
             )
             raise typer.Exit(_INTERRUPTED) from None
-        run_job(instance, "experiment_job", {"experiment_report": {"experiment": name}})
+        report = run_job(instance, "experiment_job", {"experiment_report": {"experiment": name}})
+        if not report.success:
+            err.print(f"No report in the UI: {'; '.join(report.failures)}", soft_wrap=True)
     return [
         {"variant": one.session.variant, "on": str(one.session.world), "why": one.why,
          "run": one.run_id}
@@ -181,9 +184,9 @@ def _told(plan: Plan, stored: int) -> str:
 def _list(plan: Plan, stored: set[str], as_json: bool) -> None:
     rows = [
         {
-            "session_id": one.session_id,
             "variant": one.variant,
             "on": str(one.world),
+            "session_id": one.session_id,
             "stored": one.session_id in stored,
         }
         for one in plan.sessions
@@ -215,34 +218,55 @@ def _print_comparison(found: Comparison) -> None:
 
 def _print_group(group: GroupResult, found: Comparison) -> None:
     out.print()
-    out.print(f"[bold]{group.market}[/]: {'; '.join(group.worlds)} ({group.days} days)")
-    print_table(f"{found.metric}, {group.unit}", [_row(one) for one in group.variants])
+    out.print(f"[bold]{group.market}[/]: {_worlds(group.worlds)} ({group.days} days)")
+    print_table("", [_own(one, group.unit) for one in group.variants])
+    rows = [_against(one) for one in group.variants if one.variant != found.baseline]
+    print_table(f"{group.unit} more than {found.baseline}", rows)
     for sentence in group.words:
         out.print(f"- {sentence}", markup=False, highlight=False)
     out.print(f"[dim]{found.method}[/]")
 
 
-def _row(one: VariantResult) -> dict[str, Any]:
+def _worlds(worlds: tuple[str, ...]) -> str:
+    """Worlds in few words: the seeds of one market together."""
+    seeds: dict[str, list[str]] = {}
+    for world in worlds:
+        market, _, seed = world.partition(", seed ")
+        seeds.setdefault(market, []).append(seed)
+    return "; ".join(
+        f"{market}, seed {', '.join(some)}" if all(some) else market
+        for market, some in seeds.items()
+    )
+
+
+def _own(one: VariantResult, unit: str) -> dict[str, Any]:
+    from trade_pipeline.core.experiment.judgement import signed
+
     return {
         "variant": one.variant,
         "trades": one.trades,
-        "P&L USD": one.pnl_usd,
-        "mean %": one.mean_return_pct,
-        "metric": one.metric,
-        "95 %": _range(one.low, one.high),
-        "difference": one.difference,
-        "95 % of all": _range(one.difference_low, one.difference_high),
-        "p": one.p_value,
+        "P&L USD": signed(one.pnl_usd),
+        "mean %": signed(one.mean_return_pct),
+        unit: _with_range(one.metric, one.low, one.high),
+    }
+
+
+def _against(one: VariantResult) -> dict[str, Any]:
+    return {
+        "variant": one.variant,
+        "more": _with_range(one.difference, one.difference_low, one.difference_high),
+        "p": f"{one.p_value:.3f}" if math.isfinite(one.p_value) else "-",
         "verdict": one.verdict,
     }
 
 
-def _range(low: float, high: float) -> str:
-    import math
+def _with_range(value: float, low: float, high: float) -> str:
+    from trade_pipeline.core.experiment.judgement import signed
 
-    if math.isnan(low) or math.isnan(high):
+    if math.isnan(value):
         return "-"
-    return f"{low:+.3g} to {high:+.3g}" if math.isfinite(low) else "any"
+    told = "any" if not math.isfinite(low) else f"{signed(low)} to {signed(high)}"
+    return f"{signed(value)} ({told})"
 
 
 def _settings(differing: dict[str, Any]) -> str:

@@ -125,9 +125,8 @@ def run_sessions(
         except BaseException:
             _cancel(instance, pool)
             raise
-        finally:
-            for one in pool:
-                one.channel.close()
+        for one in pool:
+            one.end()
     return failed
 
 
@@ -171,6 +170,12 @@ class _Worker:
         # If it is gone, `hear` finds that out and tells so of the session.
         with contextlib.suppress(BrokenPipeError):
             self.channel.send(_task(self.run.run_id, experiment, session))
+
+    def end(self) -> None:
+        """Let it go when it has nothing to do; the group's end takes it if it does not."""
+        self.channel.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(_CANCEL_SECONDS)
 
     def hear(self) -> tuple[bool, str | None]:
         """What it says: whether its session has ended, and why that failed."""
@@ -231,6 +236,7 @@ def _cancel(instance: dg.DagsterInstance, pool: Sequence[_Worker]) -> None:
                 break
         worker.process.kill()
         worker.process.wait()
+        worker.channel.close()
     for _, run_id in running:
         run = instance.get_run_by_id(run_id)
         if run is not None and not run.is_finished:

@@ -222,8 +222,8 @@ def _words(one: GroupResult, baseline: str) -> Iterator[str]:
         for found in one.variants:
             if found.verdict == verdict:
                 yield (
-                    f"{found.variant} is {verdict} than {baseline}: {found.difference:+.3g} {unit} "
-                    f"({found.difference_low:+.3g} to {found.difference_high:+.3g}, p = "
+                    f"{found.variant} is {verdict} than {baseline}: {signed(found.difference)} {unit} "
+                    f"({signed(found.difference_low)} to {signed(found.difference_high)}, p = "
                     f"{found.p_value:.3g}, corrected for {_count(one.comparisons, 'comparison')})."
                 )
     better = any(found.verdict == BETTER for found in one.variants)
@@ -241,9 +241,9 @@ def _words(one: GroupResult, baseline: str) -> Iterator[str]:
         )
     who = f"The best of {compared}, {best.variant}," if compared > 1 else f"{best.variant}"
     yield (
-        f"{who} shows {best.difference:+.3g} {unit}; the best of {compared} by chance alone would "
-        f"look like {one.luck:+.3g} on the average, and one time in twenty more than "
-        f"{one.luck_often:+.3g}. Less the average luck it is {one.deflated:+.3g} {unit}."
+        f"{who} shows {signed(best.difference)} {unit}; the best of {compared} by chance alone would "
+        f"look like {signed(one.luck)} on the average, and one time in twenty more than "
+        f"{signed(one.luck_often)}. Less the average luck it is {signed(one.deflated)} {unit}."
     )
     before = f", {one.trials_before} of them in earlier experiments" if one.trials_before else ""
     if not math.isnan(one.deflated_sharpe):
@@ -266,10 +266,21 @@ def _words(one: GroupResult, baseline: str) -> Iterator[str]:
     else:
         yield (
             f"Choosing the best by its past ends below the median of the rest in "
-            f"{one.overfitting:.0%} of the splits (probability of backtest overfitting, CSCV), and "
-            f"also without profit in {one.overfitting_harmful:.0%}."
+            f"{one.overfitting:.0%} of the splits (probability of backtest overfitting, CSCV; half "
+            f"where all are alike), and also without profit in {one.overfitting_harmful:.0%}."
         )
 
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def signed(value: float) -> str:
+    """A number with its sign as people read it."""
+    if math.isnan(value):
+        return "-"
+    if not math.isfinite(value):
+        return f"{value:+}"
+    return (
+        f"{value:+.2g}" if 0 < abs(value) < 0.1 else f"{value:+,.{1 if abs(value) >= 100 else 2}f}"
+    )
