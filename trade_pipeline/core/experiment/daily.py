@@ -82,7 +82,6 @@ def read_panel(
     """
     rows: dict[tuple[int, date], int] = {}
     places: list[int] = []
-    stretches: list[int] = []
     owner = [-1 if world.recorded else n for n, world in enumerate(worlds)]
     offset = 0
     for stretch in sorted(set(owner)):
@@ -97,7 +96,6 @@ def read_panel(
         for one in days:
             rows[stretch, one] = len(places)
             places.append(offset + (one - days[0]).days)
-            stretches.append(stretch)
         offset = places[-1] + 1 + LAG_DAYS + 1
     shape = (len(places), len(variants))
     trades, returns, pnl = np.zeros(shape, np.int64), np.zeros(shape), np.zeros(shape)
@@ -109,17 +107,16 @@ def read_panel(
                 returns[row, column] += gained
                 pnl[row, column] += usd
     day = np.array(places, np.int64)
-    return Panel(day, _blocks(day, np.array(stretches)), trades, returns, pnl)
+    return Panel(day, blocks_of(day), trades, returns, pnl)
 
 
-def _blocks(day: Ints, stretch: Ints) -> Ints:
-    """Days that are neighbours, in blocks that do not reach over a gap."""
+def blocks_of(day: Ints) -> Ints:
+    """Which block each day belongs to: days that are neighbours, and never over a gap."""
     size = max(_SHORTEST, min(_LONGEST, len(day) // _BLOCKS))
     block = np.zeros(len(day), np.int64)
     length = 1
     for n in range(1, len(day)):
-        near = stretch[n] == stretch[n - 1] and day[n] == day[n - 1] + 1
-        length = length + 1 if near and length < size else 1
+        length = length + 1 if day[n] == day[n - 1] + 1 and length < size else 1
         block[n] = block[n - 1] + (length == 1)
     return block
 

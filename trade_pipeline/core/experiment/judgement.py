@@ -222,9 +222,9 @@ def _words(one: GroupResult, baseline: str) -> Iterator[str]:
         for found in one.variants:
             if found.verdict == verdict:
                 yield (
-                    f"{found.variant} is {verdict} than {baseline}: {signed(found.difference)} {unit} "
-                    f"({signed(found.difference_low)} to {signed(found.difference_high)}, p = "
-                    f"{found.p_value:.3g}, corrected for {_count(one.comparisons, 'comparison')})."
+                    f"{found.variant} is {verdict} than {baseline}: "
+                    f"{signed(found.difference)} {unit} ({signed(found.difference_low)} to "
+                    f"{signed(found.difference_high)}, p = {found.p_value:.3g}, corrected for {_count(one.comparisons, 'comparison')})."
                 )
     better = any(found.verdict == BETTER for found in one.variants)
     if one.best is None:
@@ -241,8 +241,8 @@ def _words(one: GroupResult, baseline: str) -> Iterator[str]:
         )
     who = f"The best of {compared}, {best.variant}," if compared > 1 else f"{best.variant}"
     yield (
-        f"{who} shows {signed(best.difference)} {unit}; the best of {compared} by chance alone would "
-        f"look like {signed(one.luck)} on the average, and one time in twenty more than "
+        f"{who} shows {signed(best.difference)} {unit}; the best of {compared} by chance alone "
+        f"would look like {signed(one.luck)} on the average, and one time in twenty more than "
         f"{signed(one.luck_often)}. Less the average luck it is {signed(one.deflated)} {unit}."
     )
     before = f", {one.trials_before} of them in earlier experiments" if one.trials_before else ""
