@@ -41,8 +41,8 @@ class Panel:
     def values(self, metric: Metric) -> Floats:
         """(days, variants) values whose mean over the days is the metric.
 
-        What is no mean itself is one of its influences (the infinitesimal jackknife).  A column is
-        NaN where the metric is unknown: without trades, or without a spread.
+        They differ from it by each day's influence on it (the infinitesimal jackknife).  A column
+        is NaN where the metric is unknown: without trades, or without a spread.
         """
         with np.errstate(divide="ignore", invalid="ignore"):
             if metric == "pnl_per_day":
@@ -59,11 +59,39 @@ class Panel:
         values: Floats = np.where(np.isfinite(found), found, math.nan)
         return values
 
+    def interval(self, metric: Metric, column: int) -> Interval:
+        """A variant's metric, clustered by day with its neighbours (see `clustered`)."""
+        values = self.values(metric)[:, column]
+        mean = float(values.mean())
+        influence = (values - mean) / len(values)
+        # A day without a trade tells nothing of the return of one, and a lot of the day's profit.
+        telling = self.trades[:, column] > 0 if metric == "mean_return" else values == values
+        days = self.day[telling]
+        return clustered(mean, influence[telling], days, np.arange(len(days)))
 
-def interval_of(values: Floats, day: Ints) -> Interval:
-    """The mean of daily values, clustered by day with its neighbours (see `clustered`)."""
-    mean = float(values.mean()) if len(values) else math.nan
-    return clustered(mean, (values - mean) / max(1, len(values)), day, np.arange(len(values)))
+    def against(self, metric: Metric, base: int) -> tuple[Floats, Floats]:
+        """The differences of the metric to the baseline's by day; they add up over the days.
+
+        Returns:
+            (days, other variants) parts of the difference as they are if there truly is none, and
+            the part of an advantage that would fall on each day: that of its trades, or of its
+            time.
+        """
+        others = [n for n in range(self.pnl.shape[1]) if n != base]
+        if metric != "mean_return":
+            values = self.values(metric)
+            parts = (values[:, others] - values[:, [base]]) / len(self.day)
+            return parts, np.full(parts.shape, 1 / len(self.day))
+        count, total = self.trades.sum(axis=0).astype(np.float64), self.returns.sum(axis=0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            # Where there is no difference all have this mean, so that few trades are few
+            # observations, however alike they are.
+            mean = (total[others] + total[base]) / (count[others] + count[base])
+            own, its = (
+                (self.returns[:, some] - mean * self.trades[:, some]) / count[some]
+                for some in (others, [base])
+            )
+            return own - its, self.trades[:, others] / count[others]
 
 
 def read_panel(

@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from trade_pipeline.core.experiment.daily import Panel, interval_of
+from trade_pipeline.core.experiment.daily import Panel
 from trade_pipeline.core.experiment.definition import Metric
 from trade_pipeline.core.experiment.maximum import Compared, Luck, compare_all
-from trade_pipeline.core.market.event import Floats
 from trade_pipeline.core.training.clustered import LEVEL
 from trade_pipeline.core.training.overfitting import (
     BLOCKS,
@@ -118,19 +117,14 @@ def judge(
     """
     base = list(variants).index(baseline)
     others = [n for n in range(len(variants)) if n != base]
-    values = [group.panel.values(metric) for group in groups]
     compared = compare_all(
-        [
-            (value[:, others] - value[:, [base]], group.panel.block)
-            for value, group in zip(values, groups, strict=True)
-        ],
-        seed,
+        [(*group.panel.against(metric, base), group.panel.block) for group in groups], seed
     )
     found = []
-    for group, value, (differences, luck) in zip(groups, values, compared, strict=True):
+    for group, (differences, luck) in zip(groups, compared, strict=True):
         by_column = dict(zip(others, differences, strict=True))
         results = tuple(
-            _result(group.panel, value, column, name, by_column.get(column), UNITS[metric][1])
+            _result(group.panel, metric, column, base, name, by_column.get(column))
             for column, name in enumerate(variants)
         )
         found.append(
@@ -140,15 +134,15 @@ def judge(
 
 
 def _result(
-    panel: Panel, values: Floats, column: int, name: str, compared: Compared | None,
-    scale: float,
-) -> VariantResult:  # fmt: skip
+    panel: Panel, metric: Metric, column: int, base: int, name: str, compared: Compared | None
+) -> VariantResult:
+    scale = UNITS[metric][1]
     trades = int(panel.trades[:, column].sum())
-    metric = interval_of(values[:, column], panel.day)
+    own = panel.interval(metric, column)
     known = compared or Compared(*[math.nan] * 4)
     if compared is None:
         verdict = "baseline"
-    elif compared.low == compared.high == 0:
+    elif np.array_equal(panel.pnl[:, column], panel.pnl[:, base]):
         verdict = SAME
     elif compared.p_value <= 1 - LEVEL:
         verdict = BETTER if compared.value > 0 else WORSE
@@ -159,9 +153,9 @@ def _result(
         trades=trades,
         pnl_usd=math.fsum(panel.pnl[:, column]),
         mean_return_pct=100 * math.fsum(panel.returns[:, column]) / trades if trades else math.nan,
-        metric=scale * metric.value,
-        low=scale * metric.low,
-        high=scale * metric.high,
+        metric=scale * own.value,
+        low=scale * own.low,
+        high=scale * own.high,
         difference=scale * known.value,
         difference_low=scale * known.low,
         difference_high=scale * known.high,
@@ -224,7 +218,8 @@ def _words(one: GroupResult, baseline: str) -> Iterator[str]:
                 yield (
                     f"{found.variant} is {verdict} than {baseline}: "
                     f"{signed(found.difference)} {unit} ({signed(found.difference_low)} to "
-                    f"{signed(found.difference_high)}, p = {found.p_value:.3g}, corrected for {_count(one.comparisons, 'comparison')})."
+                    f"{signed(found.difference_high)}, p = "
+                    f"{found.p_value:.3g}, corrected for {_count(one.comparisons, 'comparison')})."
                 )
     better = any(found.verdict == BETTER for found in one.variants)
     if one.best is None:

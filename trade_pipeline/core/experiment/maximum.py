@@ -28,7 +28,7 @@ _TINY = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """A variant's mean daily difference to the baseline.
+    """A variant's difference to the baseline.
 
     Attributes:
         low, high: hold for all variants of the experiment together; infinite where there are too
@@ -54,23 +54,27 @@ NOT_COMPARED = Compared(math.nan, math.nan, math.nan, math.nan)
 
 
 def compare_all(
-    groups: Sequence[tuple[Floats, Ints]], seed: int, level: float = LEVEL
+    groups: Sequence[tuple[Floats, Floats, Ints]], seed: int, level: float = LEVEL
 ) -> list[tuple[list[Compared], Luck]]:
     """Compare every variant of every group with its group's baseline, as one family.
 
     Args:
-        groups: of each the (days, variants) differences to the baseline and each day's block, from
-            0 without gaps.  NaN in a column: it is not compared.
+        groups: of each (days, variants) parts of the difference to the baseline, which are added
+            up over the days; how much of each part there would be more if the variant were better
+            by one (they add up to 1); and each day's block, from 0 without gaps.  NaN in a column:
+            it is not compared.
         seed: of the signs that are drawn where there are too many to count.
     """
-    scored = [_Scores.of(differences, block) for differences, block in groups]
-    total = sum(len(one.weights) for one in scored)
+    if not groups:
+        return []
+    scored = [_Scores.of(*group) for group in groups]
+    total = sum(len(one.sums) for one in scored)
     signs = _signs(total, seed)
-    starts = np.cumsum([0] + [len(one.weights) for one in scored])
+    starts = np.cumsum([0] + [len(one.sums) for one in scored])
     largest = np.zeros(len(signs))
     lucks = []
     for one, start in zip(scored, starts, strict=False):
-        flipped = signs[:, start : start + len(one.weights)] @ one.sums
+        flipped = signs[:, start : start + len(one.sums)] @ one.sums
         if flipped.shape[1]:
             largest = np.maximum(largest, np.abs(flipped * one.scale).max(axis=1))
             best = flipped.max(axis=1)
@@ -87,12 +91,11 @@ def compare_all(
 
 @dataclass(frozen=True, slots=True)
 class _Scores:
-    """Sums over blocks, which add up to the mean difference.
+    """Sums over blocks, which add up to the difference.
 
     Attributes:
-        sums: (blocks, variants), without those that are not compared.
+        sums: (blocks, variants), without those that are not compared; ``weights`` likewise.
         scale: (variants,) one over the root of the sums' squares: the statistic's denominator.
-        weights: (blocks,) the share of the days.
         there: (all variants,) whether they are compared.
     """
 
@@ -102,15 +105,13 @@ class _Scores:
     there: npt.NDArray[np.bool_]
 
     @classmethod
-    def of(cls, differences: Floats, block: Ints) -> _Scores:
+    def of(cls, differences: Floats, shares: Floats, block: Ints) -> _Scores:
         there: npt.NDArray[np.bool_] = np.all(np.isfinite(differences), axis=0)
-        values = differences[:, there]
-        blocks = int(block[-1]) + 1 if len(block) else 0
-        sums = np.zeros((blocks, values.shape[1]))
-        np.add.at(sums, block, values / max(1, len(block)))
+        sums, weights = (np.zeros((int(block[-1]) + 1, int(there.sum()))) for _ in range(2))
+        np.add.at(sums, block, differences[:, there])
+        np.add.at(weights, block, shares[:, there])
         spread = np.sqrt((sums**2).sum(axis=0))
         scale = np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 0)
-        weights = np.bincount(block, minlength=blocks) / max(1, len(block))
         return cls(sums, scale, weights, there)
 
     def compared(self, largest: Floats, critical: float) -> list[Compared]:
@@ -125,7 +126,7 @@ class _Scores:
         value = float(sums.sum())
         statistic = abs(value) * float(self.scale[column])
         as_large = np.searchsorted(-largest, -(statistic - _TINY), side="right")
-        low, high = _not_refused(sums, self.weights, critical + _TINY)
+        low, high = _not_refused(sums, self.weights[:, column], critical + _TINY)
         return Compared(value, low, high, float(as_large / len(largest)))
 
 

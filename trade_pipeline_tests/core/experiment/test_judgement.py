@@ -15,11 +15,16 @@ from trade_pipeline_tests.conftest import KILLS
 from trade_pipeline_tests.core.experiment.markets import NAMES, judged, panel, verdicts
 
 
+def even(values: np.ndarray, block: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Daily differences whose mean is compared."""
+    return values / len(values), np.full(values.shape, 1 / len(values)), block
+
+
 def test_the_p_value_is_the_share_of_sign_patterns_with_a_maximum_as_large() -> None:
     rng = np.random.default_rng(1)
     differences = rng.normal(0.6, 1, (24, 3))
     block = np.arange(24) // 4
-    ((found, luck),) = compare_all([(differences, block)], seed=0)
+    ((found, luck),) = compare_all([even(differences, block)], seed=0)
     sums = np.array([differences[block == n].sum(axis=0) / 24 for n in range(6)])
     scale = 1 / np.sqrt((sums**2).sum(axis=0))
     patterns = [np.array(signs) for signs in itertools.product((1, -1), repeat=6)]
@@ -38,7 +43,7 @@ def test_an_interval_leaves_out_zero_exactly_where_the_p_value_is_below_the_leve
     for seed in range(60):
         rng = np.random.default_rng(seed)
         differences = rng.standard_t(3, (40, 4)) + rng.normal(0, 0.8, 4)
-        ((found, _),) = compare_all([(differences, np.arange(40) // 3)], seed)
+        ((found, _),) = compare_all([even(differences, np.arange(40) // 3)], seed)
         for one in found:
             assert one.low <= one.value <= one.high
             assert (one.low > 0 or one.high < 0) == (one.p_value <= 0.05)
@@ -51,9 +56,9 @@ def test_more_comparisons_ask_for_more_in_another_group_as_well() -> None:
     one = rng.normal(0.6, 1, (60, 1))
     many = rng.normal(0, 1, (60, 30))
     block = np.arange(60) // 3
-    alone = compare_all([(one, block)], 0)[0][0][0]
-    beside = compare_all([(np.hstack([one, many]), block)], 0)[0][0][0]
-    elsewhere = compare_all([(one, block), (many, block)], 0)[0][0][0]
+    alone = compare_all([even(one, block)], 0)[0][0][0]
+    beside = compare_all([even(np.hstack([one, many]), block)], 0)[0][0][0]
+    elsewhere = compare_all([even(one, block), even(many, block)], 0)[0][0][0]
     assert alone.p_value < 0.05
     assert beside.p_value > 2 * alone.p_value
     assert elsewhere.p_value > 2 * alone.p_value
@@ -122,6 +127,22 @@ def test_blocks_grow_with_the_days_and_never_reach_over_a_gap() -> None:
     assert blocks_of(np.array([0, 1, 2, 3, 4, 10, 11])).tolist() == [0, 0, 0, 1, 1, 2, 2]
     assert np.bincount(blocks_of(np.arange(100))).tolist() == [5] * 20
     assert np.bincount(blocks_of(np.arange(365))).max() == 7
+
+
+def test_a_handful_of_trades_shows_nothing_however_alike_they_are() -> None:
+    """Four stops on two days are two observations, and none of the other days."""
+    rng = np.random.default_rng(2)
+    days = 60
+    trades = np.full((days, 2), 3)
+    returns = rng.normal(0, 0.1, (days, 2))
+    trades[:, 1], returns[:, 1] = 0, 0
+    trades[[10, 40], 1], returns[[10, 40], 1] = 2, -0.3
+    found = Panel(np.arange(days), blocks_of(np.arange(days)), trades, returns, 50 * returns)
+    result = judge([Group("m", (), found)], ("all", "few"), "all", "mean_return", 0)[0]
+    few = result.variants[1]
+    assert few.metric == pytest.approx(-15)
+    assert few.verdict == UNDECIDED
+    assert few.difference_low == -math.inf
 
 
 def test_the_words_name_the_luck_of_the_best_and_how_many_were_tried() -> None:
