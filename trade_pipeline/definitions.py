@@ -19,6 +19,7 @@ from trade_pipeline.defs.contracts import (
 )
 from trade_pipeline.defs.datasets import dataset_guards, training_dataset
 from trade_pipeline.defs.dossier import dossier, trade_dossier
+from trade_pipeline.defs.experiments import experiment_job, experiment_report
 from trade_pipeline.defs.features import rug_risk_model, trade_features
 from trade_pipeline.defs.jobs import (
     backtest_job,
@@ -74,6 +75,7 @@ defs = dg.Definitions(
         performance_report,
         dossier,
         performance_attribution,
+        experiment_report,
         shadow_outcomes,
         rug_risk_model,
         trade_features,
@@ -103,6 +105,7 @@ defs = dg.Definitions(
     ],
     jobs=[
         backtest_job,
+        experiment_job,
         labelling_job,
         learning_job,
         training_job,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 
 import typer
 
@@ -15,6 +16,7 @@ from trade_pipeline.cli import (
     deployments,
     dossier,
     exchange,
+    experiments,
     features,
     imports,
     ingest,
@@ -42,6 +44,7 @@ app.add_typer(features.app, name="features")
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(deployments.app, name="models")
 app.add_typer(exchange.app, name="exchange")
+app.add_typer(experiments.app, name="experiment")
 app.add_typer(live.app, name="live")
 app.add_typer(retention.app, name="retention")
 app.add_typer(ledger.app, name="ledger")
@@ -70,6 +73,8 @@ app.command("import")(imports.import_)
 
 def main() -> None:
     """Run the command line."""
+    # Of Dagster, to those who write definitions; a user of them can do nothing about it.
+    warnings.filterwarnings("ignore", message=".* is currently in beta")
     try:
         app()
     except TradePipelineError as error:

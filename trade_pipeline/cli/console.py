@@ -95,6 +95,16 @@ def rows_progress(what: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
+@contextmanager
+def sessions_progress(total: int) -> Iterator[Callable[[float], None]]:
+    """A progress bar over sessions, on standard error; gives a callback (how many are done)."""
+    with _bar() as bar:
+        task = bar.add_task(f"0 of {total} sessions", total=total)
+        yield lambda done: bar.update(
+            task, completed=done, description=f"{int(done)} of {total} sessions"
+        )
+
+
 def _bar() -> Progress:
     return Progress(
         TextColumn("[bold]{task.description}"),

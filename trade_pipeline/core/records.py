@@ -1,7 +1,6 @@
 """The records of a trade under its one UUID: immutable, validated when they are made.
 
-``TABLE`` and ``COLUMNS`` say where one is stored, `row` gives the values; the canonical bytes of
-all its fields are stored and hashed beside them.
+``TABLE`` and ``COLUMNS`` say where; the canonical bytes of all fields are stored and hashed, too.
 """
 
 from __future__ import annotations
@@ -445,7 +444,7 @@ class SessionEnd(PlainRow):
 
 @dataclass(frozen=True, slots=True)
 class Experiment(PlainRow):
-    """A batch of sessions with one purpose."""
+    """A batch of sessions with one purpose; ``definition``: address of what it compares, if any."""
 
     TABLE: ClassVar[str] = "experiments"
     KEY: ClassVar[tuple[str, ...]] = ("experiment",)
@@ -453,6 +452,7 @@ class Experiment(PlainRow):
 
     experiment: str
     description: str = ""
+    definition: str | None = None
 
     def __post_init__(self) -> None:
         require_text("experiment", self.experiment)

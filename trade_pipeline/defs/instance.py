@@ -138,12 +138,16 @@ def run_job(
     *,
     days: tuple[date, date] | None = None,
     progress: Progress = no_progress,
+    run_id: str | None = None,
+    tags: Mapping[str, str] | None = None,
 ) -> JobRun:
     """Run a job in this process.  A failure is in the result and is not raised.
 
     Args:
         configs: by the name of an asset or a check.
         days: first and last one, of a job on daily partitions.
+        run_id: of the run; unset: a new one.
+        tags: of the run, besides those of its job.
     """
     from trade_pipeline.definitions import defs
 
@@ -154,7 +158,9 @@ def run_job(
             "ops": {name: {"config": dict(config)} for name, config in configs.items()},
             "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
         },
-        tags={
+        run_id=run_id,
+        tags=dict(tags or {})
+        | {
             f"{_RANGE_TAG}{end}": day.isoformat()
             for end, day in (("start", first), ("end", last))
             if day is not None

@@ -1,13 +1,12 @@
 """Serves the Dagster UI with its daemon, and ends with everything it started.
 
 The embedded server lives as long as this process uses it.  All of Dagster's processes are in one
-process group under a `guardian`, which ends them when this process is told to end, or is killed.
+process group, which ends when this process is told to end, or is killed.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -16,28 +15,22 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import FrameType
 
 from trade_pipeline.core.errors import BadConfig, StoreUnavailable
 from trade_pipeline.core.store.store import Store
 from trade_pipeline.core.store.valkey_server import open_cache
-from trade_pipeline.defs import guardian
 from trade_pipeline.defs.instance import (
     dagster_environment,
     dagster_instance,
     dagster_server,
     project_file,
 )
+from trade_pipeline.defs.process_group import Told, guarded_group, signals_end_it
 from trade_pipeline.settings import Settings
 
 HOST = "127.0.0.1"
 _START_SECONDS = 180.0
-_GRACE_SECONDS = 15.0
 _POLL_SECONDS = 0.25
-
-
-class _Told(BaseException):
-    """A signal told this process to end."""
 
 
 def serve(settings: Settings, ready: Callable[[str], None] | None = None) -> None:
@@ -53,7 +46,7 @@ def serve(settings: Settings, ready: Callable[[str], None] | None = None) -> Non
     address = f"http://{HOST}:{settings.ui_port}"
     _require_free(settings.ui_port)
     with ExitStack() as opened:
-        opened.enter_context(_signals_end_it())
+        opened.enter_context(signals_end_it())
         try:
             # Starts and migrates the embedded server, or checks the one of the URL.
             opened.enter_context(Store.open(settings))
@@ -69,7 +62,7 @@ def serve(settings: Settings, ready: Callable[[str], None] | None = None) -> Non
             while True:
                 _require_alive(children)
                 time.sleep(_POLL_SECONDS)
-        except _Told:
+        except Told:
             return
 
 
@@ -89,24 +82,11 @@ def _children(
         "daemon": ["dagster._daemon", "run", *workspace],
     }
     logs = settings.home.resolve() / "dagster"
-    keeper = subprocess.Popen(
-        [sys.executable, "-I", "-S", guardian.__file__, str(_GRACE_SECONDS)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        process_group=0,
-    )
-    assert keeper.stdin is not None
-    assert keeper.stdout is not None
-    try:
-        keeper.stdout.readline()
+    with guarded_group() as group:
         yield {
-            name: _start(command, environment, keeper.pid, logs / f"{name}.log")
+            name: _start(command, environment, group, logs / f"{name}.log")
             for name, command in commands.items()
         }
-    finally:
-        keeper.stdin.close()
-        keeper.wait()
-        keeper.stdout.close()
 
 
 def _start(
@@ -154,21 +134,3 @@ def _wait_until(address: str, children: dict[str, subprocess.Popen[bytes]]) -> N
             if time.monotonic() > end:
                 raise StoreUnavailable(f"the UI does not answer on {address}: {error}") from None
         time.sleep(_POLL_SECONDS)
-
-
-@contextmanager
-def _signals_end_it() -> Iterator[None]:
-    """SIGTERM, SIGINT and SIGHUP raise `_Told` once; a second one does not disturb the ending."""
-    wanted = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-
-    def told(number: int, frame: FrameType | None) -> None:
-        for one in wanted:
-            signal.signal(one, signal.SIG_IGN)
-        raise _Told
-
-    before = {one: signal.signal(one, told) for one in wanted}
-    try:
-        yield
-    finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)

@@ -62,6 +62,7 @@ def test_the_assets_follow_the_flow_in_groups_with_owners_and_kinds() -> None:
         "performance_report": ("outcome", ["trade_executions", "trade_outcomes"], owners),
         "dossier": ("outcome", ["trade_outcomes"], owners),
         "performance_attribution": ("outcome", ["trade_executions", "trade_outcomes"], owners),
+        "experiment_report": ("outcome", ["trade_outcomes"], owners),
         "shadow_outcomes": ("outcome", ["market_events", "trade_candidates"], owners),
         "rug_risk_model": ("features", ["market_events"], owners),
         "trade_features": (

@@ -10,11 +10,19 @@ from trade_pipeline.core.records import Experiment, ExperimentSession
 
 
 def link_experiment(
-    connection: psycopg.Connection, name: str, session_id: str | None, description: str = ""
+    connection: psycopg.Connection,
+    name: str,
+    session_id: str | None,
+    description: str = "",
+    definition: str | None = None,
 ) -> None:
-    """Make an experiment when it is new, and put a session into it; once is enough for both."""
+    """Make an experiment when it is new, and put a session into it; once is enough for both.
+
+    Args:
+        definition: address of what the experiment compares; used when it is new.
+    """
     chain_id = f"experiment:{name}"
-    experiment = Experiment(name, description)
+    experiment = Experiment(name, description, definition)
     with connection.transaction():
         # Two sessions may reach for the same experiment at once.
         lock_chain(connection, chain_id)
