@@ -96,7 +96,7 @@ def rows_progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 @contextmanager
-def sessions_progress(total: int) -> Iterator[Callable[[float], None]]:
+def batch_progress(total: int) -> Iterator[Callable[[float], None]]:
     """A progress bar over sessions, on standard error; gives a callback (how many are done)."""
     with _bar() as bar:
         task = bar.add_task(f"0 of {total} sessions", total=total)

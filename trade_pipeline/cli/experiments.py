@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trade_pipeline.cli.console import err, out, print_json, print_table, sessions_progress
+from trade_pipeline.cli.console import batch_progress, err, out, print_json, print_table
 from trade_pipeline.cli.inputs import Json, read_settings
 from trade_pipeline.core.errors import BadConfig
 
@@ -138,7 +138,7 @@ def _run_missing(
         if ghosts := end_ghosts(instance, name):
             err.print(f"{ghosts} runs of a command that was killed are reported as failed")
         try:
-            with signals_end_it(), sessions_progress(len(missing)) as advance:
+            with signals_end_it(), batch_progress(len(missing)) as advance:
                 failed = run_sessions(
                     instance,
                     dagster_environment(settings, server),
