@@ -30,8 +30,8 @@ BATCH = 500
 
 Progress = Callable[[int, int], None]
 
-# Everything that lasts and names artifacts: settings, models, datasets and what was stored about
-# either, and all that has a name of its own.
+# Everything that lasts and names artifacts: settings and what they name (such as a rug model),
+# experiments, datasets, models and what was said of them, and all that has a name of its own.
 _NEEDED = """
 SELECT params_ptr AS address FROM trade.sessions
 UNION SELECT params_ptr FROM trade.candidates
@@ -40,8 +40,12 @@ UNION SELECT market_address FROM trade.sessions
 UNION SELECT artifact FROM trade.models
 UNION SELECT address FROM trade.artifact_aliases
 UNION SELECT named[1] FROM (
-    SELECT content FROM trade.models UNION ALL SELECT content FROM trade.datasets
+    SELECT content FROM trade.settings UNION ALL SELECT content FROM trade.experiments
+    UNION ALL SELECT content FROM trade.datasets UNION ALL SELECT content FROM trade.models
+    UNION ALL SELECT content FROM trade.model_evaluations
+    UNION ALL SELECT content FROM trade.canary_evaluations
     UNION ALL SELECT content FROM trade.deployments
+    UNION ALL SELECT content FROM trade.monitoring_reports
 ) lasting, regexp_matches(content, 'sha256:[0-9a-f]{64}', 'g') AS named
 """
 
@@ -117,20 +121,24 @@ def erase(
     with database.connect(autocommit=True) as connection, _alone(connection):
         _finish(connection, artifacts)
         row = connection.execute(
-            "SELECT size_bytes, removals, removed_at FROM trade.artifact_states WHERE address = %s",
+            "SELECT size_bytes, removals, removed_at, expires_at IS NULL "
+            "FROM trade.artifact_states WHERE address = %s",
             (address,),
         ).fetchone()
         if row is None:
             raise BadConfig(f"address={address!r}: no such artifact is stored")
-        size, removals, removed_at = row
+        size, removals, removed_at, lasts = row
         if removed_at is not None:
             raise BadConfig(f"address={address!r}: was removed at {removed_at.isoformat()} already")
-        if connection.execute(
-            f"SELECT 1 FROM ({_NEEDED}) needed WHERE address = %s".encode(), (address,)
-        ).fetchone():
+        if (
+            lasts
+            or connection.execute(
+                f"SELECT 1 FROM ({_NEEDED}) needed WHERE address = %s".encode(), (address,)
+            ).fetchone()
+        ):
             raise BadConfig(
-                f"address={address!r}: settings, a model, a dataset or a name refers to it; "
-                "only raw answers can be erased"
+                f"address={address!r}: it is kept for ever, or settings, a model, a dataset or a "
+                "name refers to it; only raw answers can be erased"
             )
         stone = Tombstone(address, removals, now(clock), size, "erased", reason, by)
         with removal_lock(connection, [address]):

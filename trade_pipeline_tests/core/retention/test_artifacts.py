@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import orjson
 import psycopg
 import pytest
 
@@ -21,6 +22,7 @@ from trade_pipeline.core.store.artifacts import (
     ArtifactStore,
     read_artifact,
     record_artifact,
+    record_settings,
 )
 from trade_pipeline.core.store.database import Database
 from trade_pipeline.core.store.store import Store
@@ -87,7 +89,9 @@ def test_a_dry_run_changes_nothing_and_tells_what_would_go(store: Store) -> None
     assert read(store, old) == OLD
 
 
-@pytest.mark.parametrize("kind", ["settings", "settings of a caller", "name", "dataset"])
+@pytest.mark.parametrize(
+    "kind", ["settings", "a rug model", "settings of a caller", "name", "dataset"]
+)
 def test_what_something_lasting_refers_to_stays_whatever_date_it_has(
     store: Store, kind: str
 ) -> None:
@@ -98,6 +102,10 @@ def test_what_something_lasting_refers_to_stays_whatever_date_it_has(
     elif kind == "settings":
         with store.database.connect() as connection:
             _session(connection, address)
+    elif kind == "a rug model":
+        with store.database.connect() as connection:
+            named = orjson.dumps({"rug_risk_model": address})
+            record_settings(connection, store.artifacts, named)
     elif kind == "dataset":
         _dataset(store, address)
     assert run(store).needed == [address]

@@ -1,4 +1,4 @@
-"""Old trades that come in, and raw artifacts that go, by commands and by the job."""
+"""Raw artifacts go, by commands and by the daily job."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from trade_pipeline.core.store.artifacts import ArtifactStore, record_artifact
 from trade_pipeline.core.store.database import Database
 from trade_pipeline.core.store.server import EmbeddedPostgres
 from trade_pipeline.definitions import defs
-from trade_pipeline_tests.core.imports import made
 from trade_pipeline_tests.integration.typed import Run, run_in
 
 
@@ -28,36 +27,6 @@ def run(server: EmbeddedPostgres, fresh_database: Database, tmp_path: Path) -> I
     }
     with pytest.MonkeyPatch.context() as patch:
         yield run_in(patch, settings)
-
-
-def written(tmp_path: Path, *trades: dict[str, str]) -> str:
-    file = tmp_path / "old.csv"
-    file.write_bytes(made.csv_of(list(trades)))
-    return str(file)
-
-
-def test_an_older_bot_s_trades_come_in_once_and_count_only_when_asked(
-    run: Run, tmp_path: Path
-) -> None:
-    file = written(tmp_path, made.legacy(), made.legacy(instrument="DOGE/USDT", id="t-2"))
-    told = run("import", file, "--dry-run", "--json")
-    assert (told.code, told.facts["trades"]) == (0, 2), told.err
-    assert run("metrics", "--include-imported", "--json").facts["total_trades"] == 0
-    assert "2" in run("import", file).out
-    assert "nothing new" in run("import", file).out
-    assert run("metrics", "--json").facts["total_trades"] == 0
-    assert run("metrics", "--include-imported", "--json").facts["total_trades"] == 2
-
-
-def test_a_bad_row_refuses_the_file_with_its_line_its_field_and_its_value(
-    run: Run, tmp_path: Path
-) -> None:
-    file = written(tmp_path, made.legacy(), made.legacy(id="t-2", entry_price="-1"))
-    ended = run("import", file)
-    assert ended.code == 2
-    for part in ("3", "entry_price", "-1"):
-        assert part in ended.err
-    assert run("metrics", "--include-imported", "--json").facts["total_trades"] == 0
 
 
 def expired(database: Database, tmp_path: Path) -> str:
