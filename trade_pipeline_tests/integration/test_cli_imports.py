@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
 from trade_pipeline.cli import main
@@ -94,11 +93,3 @@ def test_a_mistake_in_an_option_is_told(
 def test_a_file_that_is_not_there_is_told(run: Run, tmp_path: Path) -> None:
     code, _, err = run("import", str(tmp_path / "none.csv"))
     assert (code, "No such file" in err) == (2, True)
-
-
-def _insert(connection: psycopg.Connection, address: str, expires_at: str) -> None:
-    connection.execute(
-        "INSERT INTO trade.artifacts (address, uri, size_bytes, media_type, expires_at) "
-        "VALUES (%s, '', 1, 'a/b', %s)",
-        (address, expires_at),
-    )
