@@ -10,10 +10,8 @@ from trade_pipeline.cli.console import out, print_json, print_table, text_of
 from trade_pipeline.cli.inputs import Json, read_settings
 
 # What is shown of a group in a terminal; --json tells all.
-_SHOWN = (
-    "group", "spoke", "sample", "trades", "result_usd", "mean_usd", "low_usd", "high_usd",
-    "market_usd", "timing_usd", "costs_usd", "rug_usd",
-)  # fmt: skip
+# --json tells the parts of each group, too.
+_SHOWN = ("group", "spoke", "sample", "trades", "result_usd", "mean_usd", "low_usd", "high_usd")
 
 
 def attribution(

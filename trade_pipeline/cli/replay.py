@@ -65,14 +65,13 @@ def replay(
 def _print(found: Replay) -> None:
     rows = [
         {
-            "session": one.session.session_id,
-            "what": f"{one.session.mode} on {one.session.market}",
+            # --json tells the whole id, and more.
+            "session": one.session.session_id[:12],
+            "mode": one.session.mode,
             "computed from": one.source,
             "trades": one.trades,
             "identical": one.identical,
             "different": one.different,
-            "in part": one.in_part,
-            "not computed": one.not_computed,
         }
         for one in found.sessions
     ]
