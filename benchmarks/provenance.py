@@ -375,12 +375,12 @@ def _ingest_rates(server: EmbeddedPostgres, store: Store, trades: int) -> dict[s
 
     The appended ones are given records: `append_bulk` links and writes in turn, a session's journal
     links the next ones meanwhile.  The plain ones are given rows that were linked before, and write
-    them into tables without anything, and into such with the keys, indexes and checks of the real
-    ones, but no foreign keys or triggers.
+    them into the same tables, into such with the keys, indexes and checks of these, but no foreign
+    keys or triggers, and into such without anything.
     """
-    spec, other = (
+    spec, other, third = (
         SessionSpec(10**6 + n, _MONTHS, trades, "sha256:" + "a" * 64, HEURISTIC_VERSION)
-        for n in range(2)
+        for n in range(3)
     )
     # What belongs to one trade stays together, as a session writes it.
     batches = [
@@ -412,9 +412,17 @@ def _ingest_rates(server: EmbeddedPostgres, store: Store, trades: int) -> dict[s
     def plain(prefix: str) -> Callable[[], None]:
         def copy() -> None:
             with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
-                _copy_plain(connection, prefix, kinds, linked)
+                _copy_plain(connection, ("public", prefix), kinds, linked)
 
         return copy
+
+    beside = [session_of(third), *records_of(third)]
+    chain = Chain(third.session_id)
+    beside_linked = [chain.link(record) for record in beside]
+
+    def same() -> None:
+        with store.database.connect(autocommit=True) as connection:
+            _copy_plain(connection, ("trade", ""), [type(one) for one in beside], beside_linked)
 
     with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
         for kind in dict.fromkeys(kinds):
@@ -427,15 +435,15 @@ def _ingest_rates(server: EmbeddedPostgres, store: Store, trades: int) -> dict[s
                 )  # fmt: skip
     told: dict[str, float] = {}
     for name, write in (
-        ("append", append), ("journal", journal),
-        ("plain COPY", plain("bare_")), ("keyed COPY", plain("keyed_")),
+        ("append", append), ("journal", journal), ("COPY", same),
+        ("keyed COPY", plain("keyed_")), ("bare COPY", plain("bare_")),
     ):  # fmt: skip
         started = time.perf_counter()
         write()
         told[name] = len(records) / (time.perf_counter() - started)
         print(f"{name:<26} {told[name]:,.0f} records/s", flush=True)
     for path in ("append", "journal"):
-        for copied in ("plain COPY", "keyed COPY"):
+        for copied in ("COPY", "keyed COPY", "bare COPY"):
             ratio = told[path] / told[copied]
             print(
                 f"{path} / {copied:<16} {ratio:.2f} ({ratio / _INGEST:.2f} of what is asked for)",
@@ -446,16 +454,17 @@ def _ingest_rates(server: EmbeddedPostgres, store: Store, trades: int) -> dict[s
 
 def _copy_plain(
     connection: psycopg.Connection,
-    prefix: str,
+    place: tuple[str, str],
     kinds: Sequence[type[Record]],
     linked: Sequence[tuple[object, ...]],
 ) -> None:
-    """Write linked rows into the tables with a prefix, one transaction."""
+    """Write linked rows into the tables of a schema with a prefix, one transaction."""
+    schema, prefix = place
     with connection.transaction(), connection.cursor() as cursor:
         for kind in dict.fromkeys(kinds):
             names = map(sql.Identifier, LEDGER_COLUMNS + kind.COLUMNS)
             statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
-                sql.Identifier(f"{prefix}{kind.TABLE}"), sql.SQL(", ").join(names)
+                sql.Identifier(schema, f"{prefix}{kind.TABLE}"), sql.SQL(", ").join(names)
             )
             with cursor.copy(statement) as copy:
                 for row, its in zip(linked, kinds, strict=True):

@@ -43,7 +43,7 @@ def test_valid_trades_are_loaded_and_every_figure_is_measured(
     assert set(told) == {
         *(f"trace_{s}_{p}_ms" for s in ("cold", "warm", "again") for p in ("p50", "p99")),
         *(f"dataset_{way}_{state}_s" for way in ("up", "down") for state in ("cold", "warm")),
-        "append", "journal", "plain COPY", "keyed COPY",
+        "append", "journal", "COPY", "keyed COPY", "bare COPY",
     }  # fmt: skip
     assert all(figure > 0 for figure in told.values())
     assert "of what is asked for" in capsys.readouterr().out
