@@ -130,13 +130,19 @@ def _verified(url: str, files: HeadFiles) -> LedgerReport:
         return verify_url(url, files, progress)
 
 
+def _heads(report: LedgerReport) -> str:
+    if not report.heads:
+        return "none: `trade-pipeline ledger head` writes one"
+    return f"{report.heads:,}, the newest {report.last_head} of {report.last_head_at}"
+
+
 def _print(report: LedgerReport) -> None:
     colour = "green" if report.intact else "red"
     out.print(f"[bold {colour}]{'untouched' if report.intact else 'NOT UNTOUCHED'}[/]", end="  ")
     out.print(report.verdict, markup=False, highlight=False, soft_wrap=True)
     lines: list[tuple[str, Any]] = [
         ("records", f"{report.records:,} in {report.chains:,} chains, {report.seconds:.1f} s"),
-        ("heads", f"{report.heads:,}, the newest {report.last_head} of {report.last_head_at}"),
+        ("heads", _heads(report)),
         ("last that holds", report.last_holding),
         ("days", f"{report.days:,} closed, {report.stamped_days:,} with a time stamp"),
         ("not yet anchored", _unanchored(report)),

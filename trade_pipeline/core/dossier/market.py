@@ -69,7 +69,9 @@ def around(
             )
         events = _recorded(dossier, dossier.live["account"], connection, artifacts, start, end)
     elif run["mode"] != "backtest":
-        return replace(dossier, market_note="No market is recorded for trades of the Python API.")
+        return replace(
+            dossier, market_note="No market is recorded for trades that no session decided."
+        )
     elif dossier.settings is None or run["range_start"] is None:
         return replace(
             dossier,

@@ -25,6 +25,7 @@ from trade_pipeline.core.imports.trade import (
     records_of,
 )
 from trade_pipeline.core.imports.values import Row, zone_of
+from trade_pipeline.core.ledger.anchor import anchor_now
 from trade_pipeline.core.ledger.bulk import append_bulk
 from trade_pipeline.core.records import Record, Session, TerminationReason, TradeOutcome
 from trade_pipeline.core.session.version import code_version
@@ -132,6 +133,8 @@ def import_trades(
             record_artifact(connection, artifacts, params, media_type="application/json")
             record_artifact(connection, artifacts, data, media_type=_media_type(data))
             new = _append(connection, whole, records)
+    if new and not dry_run:
+        anchor_now(lambda: database.connect(autocommit=True), artifacts.heads)
     return _told(file, whole, records, still_open, len(known), new, dry_run)
 
 

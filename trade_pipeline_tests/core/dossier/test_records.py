@@ -114,7 +114,7 @@ def test_a_trade_of_the_python_api_is_told_from_almost_nothing(made: Made) -> No
     html = html_of(page)
     assert "No rule of the strategy decided this" in html
     assert "No research is stored" in html
-    assert "No market is recorded for trades of the Python API" in html
+    assert "No market is recorded for trades that no session decided" in html
 
 
 def test_a_trade_of_the_python_api_without_an_order_says_so(made: Made) -> None:
