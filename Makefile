@@ -14,7 +14,7 @@ demo: .venv/installed
 	$(BIN)/trade-pipeline demo $(if $(DATA),--data "$(DATA)") $(if $(filter 0,$(UI)),--no-ui)
 
 test: lint
-	$(BIN)/python -m pytest -n logical --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 lint: .venv/installed
 	$(BIN)/ruff check

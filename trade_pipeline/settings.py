@@ -55,7 +55,7 @@ class Settings(BaseSettings):
     cache_memory_mb: int = Field(default=256, ge=16)
     artifacts_url: str | None = None
     heads_url: str | None = None
-    timestamp_url: str | None = None
+    timestamp_url: SecretStr | None = None
     live_trading: bool = False
     ui_port: int = 3000
     coingecko_api_key: SecretStr | None = None

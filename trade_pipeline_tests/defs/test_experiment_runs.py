@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
 import dagster as dg
-import psutil
 import pytest
 
 from trade_pipeline.core.errors import BadConfig
-from trade_pipeline.core.experiment.comparison import compare
 from trade_pipeline.core.experiment.definition import Definition, MarketRange
 from trade_pipeline.core.experiment.plan import Plan, plan_of
-from trade_pipeline.core.experiment.stored import begin_experiment, finished
+from trade_pipeline.core.experiment.stored import begin_experiment
 from trade_pipeline.core.session.config import TradingConfig
 from trade_pipeline.core.store.store import Store
 from trade_pipeline.defs.experiment_runs import (
     EXPERIMENT,
-    VARIANT,
-    Failed,
     end_ghosts,
     require_days,
     run_sessions,
@@ -31,10 +25,8 @@ from trade_pipeline.defs.instance import (
     dagster_environment,
     dagster_instance,
     dagster_server,
-    run_job,
 )
 from trade_pipeline.settings import Settings
-from trade_pipeline_tests.conftest import KILLS
 
 NAME = "stops"
 
@@ -73,82 +65,6 @@ def place(
         begin_experiment(connection, store.artifacts, plan.design)
     with dagster_server(found) as server, dagster_instance(found, server) as instance:
         yield instance, dagster_environment(found, server)
-
-
-def stored(store: Store, plan: Plan) -> set[str]:
-    with store.database.connect("trade_reader") as connection:
-        return {
-            one.variant
-            for one in plan.sessions
-            if one.session_id in finished(connection, [one.session_id])
-        }
-
-
-def workers() -> list[psutil.Process]:
-    return [
-        one
-        for one in psutil.process_iter(["cmdline"])
-        if "trade_pipeline.defs.experiment_worker" in (one.info["cmdline"] or [])
-        and one.environ().get("TRADE_PIPELINE_HOME") == os.environ["TRADE_PIPELINE_HOME"]
-    ]
-
-
-def run(
-    place: tuple[dg.DagsterInstance, dict[str, str]],
-    plan: Plan,
-    missing: set[str],
-    advance: Callable[[float], None],
-    log: Path,
-) -> list[Failed]:
-    instance, environment = place
-    some = [one for one in plan.sessions if one.variant in missing]
-    return run_sessions(instance, environment, NAME, some, 2, advance, log)
-
-
-@pytest.mark.reliability
-@pytest.mark.skipif(KILLS < 50, reason="half a minute: make reliability runs it")
-def test_an_experiment_one_of_whose_processes_was_killed_is_completed_by_the_next_run(
-    place: tuple[dg.DagsterInstance, dict[str, str]], store: Store, plan: Plan, tmp_path: Path
-) -> None:
-    instance, log = place[0], tmp_path / "log"
-    everything = set(plan.design.variants)
-
-    def kill_one(done: float) -> None:
-        if 0 < done < 1 and not killed:
-            killed.append(workers()[0].pid)
-            os.kill(killed[0], signal.SIGKILL)
-
-    killed: list[int] = []
-    failed = run(place, plan, everything, kill_one, log)
-    assert [one.why for one in failed] == ["its process ended by signal 9"]
-    there = stored(store, plan)
-    assert there == everything - {failed[0].session.variant}
-    ended = instance.get_run_by_id(failed[0].run_id)
-    assert ended is not None
-    assert ended.status == dg.DagsterRunStatus.FAILURE
-    assert workers() == []
-
-    missing = everything - there
-    parts: list[float] = []
-    assert run(place, plan, missing, parts.append, log) == []
-    assert stored(store, plan) == everything
-    assert parts[-1] == 1
-    assert any(0 < part < 1 for part in parts)
-    runs = instance.get_runs(dg.RunsFilter(job_name="backtest_job", tags={EXPERIMENT: NAME}))
-    assert len(runs) == 3 + 1
-    assert {one.tags[VARIANT] for one in runs if one.is_success} == everything
-    assert all(one.is_finished for one in runs)
-
-    with store.database.connect("trade_reader") as connection:
-        found = compare(connection, store.artifacts, NAME)
-    assert found.complete
-    report = run_job(instance, "experiment_job", {"experiment_report": {"experiment": NAME}})
-    assert report.success
-    told = report.materialized["experiment_report"]
-    assert told["definition"] == plan.design.address
-    assert "tight" in told["simulated: variants"]
-    assert "by chance alone would look like" in told["simulated: in words"]
-    assert "data:image/png;base64," in told["simulated: differences"]
 
 
 def test_a_session_that_a_check_or_the_market_refuses_is_told_with_its_reason(

@@ -332,8 +332,8 @@ def test_every_secret_setting_is_searched_for_and_no_url_with_a_place_for_a_key_
     assert {"database_url", "venue_secret", "alert_urls", "rpc_url"} <= set(SECRETS)
     assert found_in(b"x" + base64.b64encode(b"ab:" + canary("x").encode()))
     assert found_in(canary("x").encode().hex().encode())
-    # These hold no key: a bucket's keys are in its driver's environment, the other is a server.
+    # These hold no key: a bucket's keys are in its driver's environment, the last is a server.
     named = {
         n for n in Settings.model_fields if n.endswith(("url", "urls", "key", "token", "secret"))
     }
-    assert named - set(SECRETS) == {"artifacts_url", "venue_url"}
+    assert named - set(SECRETS) == {"artifacts_url", "heads_url", "venue_url"}

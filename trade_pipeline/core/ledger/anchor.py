@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import psycopg
+from pydantic import SecretStr
 
 from trade_pipeline.core.ledger.heads import write_heads
 from trade_pipeline.core.ledger.stamps import stamp_days
@@ -46,7 +47,7 @@ def anchor_now(connect: Connect, files: HeadFiles) -> bool:
 
 @asynccontextmanager
 async def anchored(
-    connect: Connect, files: HeadFiles, timestamp_url: str | None = None, every: float = EVERY
+    connect: Connect, files: HeadFiles, timestamp_url: SecretStr | None = None, every: float = EVERY
 ) -> AsyncIterator[None]:
     """Heads at the beginning, during and at the end of a block, written by a thread of its own."""
     stopped = threading.Event()
@@ -68,7 +69,7 @@ async def anchored(
         await asyncio.to_thread(thread.join, _LAST)
 
 
-def _stamp(files: HeadFiles, url: str | None) -> None:
+def _stamp(files: HeadFiles, url: SecretStr | None) -> None:
     try:
         stamp_days(files, url)
     except Exception as error:  # noqa: BLE001

@@ -6,6 +6,8 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime
 
+from pydantic import SecretStr
+
 from trade_pipeline.core.canonical import sha256
 from trade_pipeline.core.errors import TradePipelineError
 from trade_pipeline.core.store.head_files import HeadFiles
@@ -38,13 +40,13 @@ def stamp_of(answer: bytes) -> Stamp | None:
     return Stamp(bytes(told.message_imprint.message), told.gen_time)
 
 
-def stamp_days(files: HeadFiles, url: str | None) -> list[str]:
+def stamp_days(files: HeadFiles, url: SecretStr | None) -> list[str]:
     """Have every closed day stamped that is not; gives the days that were.
 
     An authority that cannot be reached is tried again the next time; nothing waits for it.
 
     Args:
-        url: of the authority; None: nothing is stamped.
+        url: of the authority, perhaps with a key in it; None: nothing is stamped.
     """
     if url is None:
         return []
@@ -52,7 +54,7 @@ def stamp_days(files: HeadFiles, url: str | None) -> list[str]:
     waiting = sorted(set(files.days()) - files.stamped_days())
     for day, data in files.read_of_days(waiting).items():
         try:
-            files.write_stamp(day, request_stamp(url, data))
+            files.write_stamp(day, request_stamp(url.get_secret_value(), data))
         except StampRefused as refused:
             log.warning("day %s of the ledger is not stamped: %s", day, refused)
             break
@@ -89,8 +91,11 @@ def request_stamp(url: str, data: bytes) -> bytes:
         if told.status not in _GRANTED:
             raise StampRefused(f"status {told.status}: {', '.join(told.status_string)}")
         info = told.tst_info
+    except httpx.HTTPStatusError as error:
+        # What it says of itself holds the URL, in which a key may be.
+        raise StampRefused(f"HTTP {error.response.status_code}") from None
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        raise StampRefused(f"{type(error).__name__}: {error}") from None
+        raise StampRefused(f"{type(error).__name__}: {error}".replace(url, "the URL")) from None
     if bytes(info.message_imprint.message) != sha256(data) or info.nonce != request.nonce:
         raise StampRefused("the answer is about something else")
     return answer.content

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from pydantic import SecretStr
+
 from trade_pipeline.core.store.artifacts import ArtifactStore
 from trade_pipeline.core.store.closing import Closing
 from trade_pipeline.core.store.database import Database
@@ -28,7 +30,7 @@ class Store(Closing):
 
     database: Database
     artifacts: ArtifactStore
-    timestamp_url: str | None = None
+    timestamp_url: SecretStr | None = None
 
     @classmethod
     def open(cls, settings: Settings) -> Self:

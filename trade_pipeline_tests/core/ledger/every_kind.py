@@ -21,6 +21,7 @@ from trade_pipeline.core.records import (
     Record,
     SessionEnd,
 )
+from trade_pipeline.core.retention.records import Tombstone
 from trade_pipeline.core.store.head_files import HeadFiles
 from trade_pipeline.core.training.record import (
     EligibleModel,
@@ -83,6 +84,7 @@ def learning_records(name: str) -> list[Record]:
             f"o-{name}", uuid, "paper", 1, "entry", 0, "PEPE/USDT", 25.5, None, 0.001, START
         ),
         Reconciliation("paper", 1, int(name[1:]), "start", True, facts={"open": 1}),
+        Tombstone(version, 0, END, 9, "expired", "its year was over", "test"),
     ]  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from pydantic import SecretStr
 
 from trade_pipeline import verify_proof
 from trade_pipeline.core.errors import UnknownTrade
@@ -197,10 +198,10 @@ def test_each_closed_day_is_stamped_once_and_the_stamp_is_part_of_the_proof(
 ) -> None:
     url, own = authority
     assert stamp_days(files, None) == []
-    assert stamp_days(files, url.replace("/tsr", "/other")) == []
-    assert stamp_days(files, "http://127.0.0.1:1/tsr") == []
-    assert stamp_days(files, url) == ["2026-06-01"]
-    assert stamp_days(files, url) == []
+    assert stamp_days(files, SecretStr(url.replace("/tsr", "/other"))) == []
+    assert stamp_days(files, SecretStr("http://127.0.0.1:1/tsr")) == []
+    assert stamp_days(files, SecretStr(url)) == ["2026-06-01"]
+    assert stamp_days(files, SecretStr(url)) == []
     assert own.asked == 1
     report = verify_url(fresh_database.url("trade_reader"), files)
     assert (report.intact, report.days, report.stamped_days) == (True, 1, 1), report.verdict
