@@ -26,7 +26,9 @@ FULL_COUNTS = "TRADE_PIPELINE_TEST_KILLS"
 KILLS = int(os.environ.get(FULL_COUNTS, "3"))
 
 # How long an example takes says nothing of the code: other work runs on the machine, too.
-hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.register_profile(
+    "untimed", deadline=None, max_examples=100 if KILLS >= 50 else 40
+)
 hypothesis.settings.load_profile("untimed")
 
 MEMORY = Path("/dev/shm")

@@ -1,4 +1,4 @@
-"""A store under a home of its own, as a run of Dagster finds it; and UIs that start meanwhile."""
+"""A store under a home of its own, as a run of Dagster finds it; and UIs to end."""
 
 from __future__ import annotations
 
@@ -53,14 +53,11 @@ def free_port() -> int:
         return port
 
 
-@pytest.fixture(scope="session", autouse=True)
-def served(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[int, Served]]:
-    """A UI to end by each signal, if that is tested; they start while other tests run."""
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, Served]]:
+    """A UI to end by each signal; they start at once."""
     started = {}
-    wanted = any(item.path.name == "test_serve.py" for item in request.session.items)
-    for how in ENDINGS if wanted else ():
+    for how in ENDINGS:
         port = free_port()
         environment = os.environ | {
             "TRADE_PIPELINE_HOME": str(tmp_path_factory.mktemp("served")),
