@@ -28,13 +28,15 @@ def launch(uuid: str) -> dg.ExecuteInProcessResult:
 def bought(store: Store) -> str:
     """A trade that was bought and sold on a simulated market."""
     end = stored.START + 86_400_000_000
-    run_backtest(
+    done = run_backtest(
         store.database, store.artifacts, stored.market(days=1), start=moment_of(stored.START),
         end=moment_of(end), seed=3, config=stored.CONFIG,
     )  # fmt: skip
     with store.database.connect("trade_reader") as connection:
         row = connection.execute(
-            "SELECT uuid FROM trade.outcomes WHERE kind = 'realised' LIMIT 1"
+            "SELECT uuid FROM trade.outcomes JOIN trade.candidates USING (uuid) "
+            "WHERE kind = 'realised' AND session_id = %s LIMIT 1",
+            (done.session.session_id,),
         ).fetchone()
     assert row is not None
     return str(row[0])
