@@ -17,6 +17,7 @@ from trade_pipeline.core.records import (
     PlainRow,
     Record,
     TerminationReason,
+    TradeCandidate,
     TradeOutcome,
 )
 
@@ -93,11 +94,7 @@ class ImportedCandidate(PlainRow):
 
     TABLE: ClassVar[str] = "candidates"
     KEY: ClassVar[tuple[str, ...]] = ("uuid",)
-    COLUMNS: ClassVar[tuple[str, ...]] = (
-        "uuid", "session_id", "decision_no", "instrument", "decided_at", "decision", "reason",
-        "model_version", "canary_version", "arm", "propensity", "confidence", "stake_usd",
-        "params_ptr", "created_by", "feature_hash",
-    )  # fmt: skip
+    COLUMNS: ClassVar[tuple[str, ...]] = TradeCandidate.COLUMNS
 
     uuid: UUID
     session_id: str

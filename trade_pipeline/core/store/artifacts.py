@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -14,6 +13,7 @@ import psycopg
 
 from trade_pipeline.core.canonical import ADDRESS_PREFIX, address_of, is_address
 from trade_pipeline.core.errors import InvalidRecord, RecordConflict, TradePipelineError
+from trade_pipeline.core.store.durable import write_durably
 from trade_pipeline.core.store.head_files import HeadFiles
 
 
@@ -51,11 +51,12 @@ class ArtifactStore:
         path = self._path(address)
         if self._files.exists(path) and self._files.size(path) == len(data):
             return address
-        self._files.makedirs(os.path.dirname(path), exist_ok=True)
         if self._local:
-            self._put_local(Path(path), data)
+            # A crash must leave no short file under the address, and no row that names a lost one.
+            write_durably(Path(path), data)
         else:
             # Object stores write an object as a whole.
+            self._files.makedirs(os.path.dirname(path), exist_ok=True)
             self._files.pipe_file(path, data)
         return address
 
@@ -89,26 +90,6 @@ class ArtifactStore:
             raise InvalidRecord("address", address, "sha256: and 64 hex digits")
         digest = address.removeprefix(ADDRESS_PREFIX)
         return f"{self._root}/{digest[:2]}/{digest}"
-
-    @staticmethod
-    def _put_local(path: Path, data: bytes) -> None:
-        # A crash must leave no short file under the address, and no row that names a lost one.
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-        try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        # The folder may be new itself: its name is kept by the one above.
-        for parent in (path.parent, path.parent.parent):
-            folder = os.open(parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
 
 
 def record_artifact(

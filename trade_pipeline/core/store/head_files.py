@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +23,7 @@ import orjson
 
 from trade_pipeline.core.canonical import canonical_bytes, sha256
 from trade_pipeline.core.errors import TradePipelineError
+from trade_pipeline.core.store.durable import write_durably
 
 HEAD_FORMAT = "trade-pipeline-head/1"
 DAY_FORMAT = "trade-pipeline-day/1"
@@ -220,23 +220,4 @@ class HeadFiles:
             # Object stores write an object as a whole.
             self._files.pipe_file(path, data, mode="create" if exclusive else "overwrite")
             return
-        file = Path(path)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
-        try:
-            with temporary.open("wb") as opened:
-                opened.write(data)
-                opened.flush()
-                os.fsync(opened.fileno())
-            if exclusive:
-                os.link(temporary, file)
-            else:
-                temporary.replace(file)
-        finally:
-            temporary.unlink(missing_ok=True)
-        for parent in (file.parent, file.parent.parent):
-            folder = os.open(parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+        write_durably(Path(path), data, exclusive=exclusive)
