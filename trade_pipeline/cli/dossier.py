@@ -11,7 +11,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from trade_pipeline.cli.console import err, out, print_json
-from trade_pipeline.cli.inputs import Json, read_settings
+from trade_pipeline.cli.inputs import Json, Mentions, read_settings
 from trade_pipeline.core.errors import BadConfig
 
 if TYPE_CHECKING:
@@ -29,9 +29,7 @@ def trace(
     data: Annotated[
         Path | None, typer.Option(help="Folder of the recording that the session ran on.")
     ] = None,
-    mentions: Annotated[
-        Path | None, typer.Option(help="Folder with hourly mention counts, for spot-1h.")
-    ] = None,
+    mentions: Mentions = None,
     as_json: Json = False,
 ) -> None:
     """Everything about one trade: known, decided, done, what came of it, where it went.

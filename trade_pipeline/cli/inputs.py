@@ -15,6 +15,9 @@ from trade_pipeline.settings import Settings
 
 Json = Annotated[bool, typer.Option("--json", help="Print the facts as JSON.")]
 Seed = Annotated[int, typer.Option(help="Decides whatever is drawn.")]
+Mentions = Annotated[
+    Path | None, typer.Option(help="Folder with hourly mention counts, for spot-1h.")
+]
 Start = Annotated[str, typer.Option(help="First day (UTC), or a time with a zone.")]
 End = Annotated[str, typer.Option(help="The day (UTC) or time before which decisions end.")]
 ConfigFile = Annotated[

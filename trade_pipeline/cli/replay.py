@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trade_pipeline.cli.console import out, print_json, print_table, sessions_progress
-from trade_pipeline.cli.inputs import Json, read_settings
+from trade_pipeline.cli.inputs import Json, Mentions, read_settings
 from trade_pipeline.core.errors import BadConfig
 
 if TYPE_CHECKING:
@@ -30,9 +30,7 @@ def replay(
             help="Folder of a recording that sessions ran on; may be given several times."
         ),
     ] = None,
-    mentions: Annotated[
-        Path | None, typer.Option(help="Folder with hourly mention counts, for spot-1h.")
-    ] = None,
+    mentions: Mentions = None,
     as_json: Json = False,
 ) -> None:
     """Compute stored trades again from stored inputs, and compare them bit for bit.

@@ -13,6 +13,7 @@ from trade_pipeline.cli.inputs import (
     ConfigFile,
     End,
     Json,
+    Mentions,
     Seed,
     Start,
     plain_settings,
@@ -30,9 +31,7 @@ def backtest(
         typer.Option(help="uniswap-v2, spot-1h or simulated; unset: that of the recording."),
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the recording.")] = None,
-    mentions: Annotated[
-        Path | None, typer.Option(help="Folder with hourly mention counts, for spot-1h.")
-    ] = None,
+    mentions: Mentions = None,
     seed: Seed = 7,
     experiment: Annotated[
         str | None, typer.Option(help="Put the session into this experiment.")

@@ -53,13 +53,10 @@ class _File(_MarketFields):
     pool: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class MarketRange:
-    """A market and the UTC days on which the sessions decide; ``end`` is the day after the last."""
+class Days:
+    """UTC days from ``start`` on; ``end`` is the day after the last."""
 
-    kind: str
-    data: Path | None
-    mentions: Path | None
+    __slots__ = ()
     start: date
     end: date
 
@@ -70,6 +67,17 @@ class MarketRange:
     @property
     def end_moment(self) -> datetime:
         return datetime.combine(self.end, time(), UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class MarketRange(Days):
+    """A market and the UTC days on which the sessions decide; ``end`` is the day after the last."""
+
+    kind: str
+    data: Path | None
+    mentions: Path | None
+    start: date
+    end: date
 
     def __str__(self) -> str:
         return f"{self.kind} {self.start} to {self.end}"

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime, time
+from datetime import date
 from typing import Any, Self, cast
 
 import orjson
 
 from trade_pipeline.core.canonical import address_of, canonical_bytes
-from trade_pipeline.core.experiment.definition import SIMULATED, Metric
+from trade_pipeline.core.experiment.definition import SIMULATED, Days, Metric
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class World(Days):
     """A market on which every variant trades once; ``end`` is the day after the last one."""
 
     kind: str
@@ -22,14 +22,6 @@ class World:
     start: date
     end: date
     seed: int
-
-    @property
-    def first_moment(self) -> datetime:
-        return datetime.combine(self.start, time(), UTC)
-
-    @property
-    def end_moment(self) -> datetime:
-        return datetime.combine(self.end, time(), UTC)
 
     @property
     def recorded(self) -> bool:

@@ -20,6 +20,7 @@ from psycopg import sql
 from trade_pipeline.core.canonical import canonical_bytes, sha256
 from trade_pipeline.core.errors import StoreUnavailable, TradePipelineError
 from trade_pipeline.core.ledger.chain import GENESIS
+from trade_pipeline.core.ledger.lock import release_lock, take_lock
 from trade_pipeline.core.ledger.merkle import leaf_prefix, merkle_root, record_leaf
 from trade_pipeline.core.ledger.tables import record_tables
 from trade_pipeline.core.store.head_files import DAY_FORMAT, Head, HeadFiles, Range
@@ -30,7 +31,7 @@ log = logging.getLogger("trade_pipeline.ledger")
 EPOCH_2000 = 946_684_800_000_000
 # Records that one head covers at the most; what is more follows in the next.
 _MOST = 500_000
-_LOCK_TIMEOUT = "30s"
+_LOCK = "trade.ledger_heads"
 _ATTEMPTS = 5
 
 
@@ -115,21 +116,13 @@ def write_heads(
 
 @contextmanager
 def _alone(connection: psycopg.Connection) -> Iterator[None]:
-    key = "SELECT pg_advisory_{}lock(hashtextextended('trade.ledger_heads', 0))"
     # A session's lock, taken before the snapshot: each head sees all that the one before it saw.
-    try:
-        with connection.transaction():
-            connection.execute(
-                sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT))
-            )
-            connection.execute(sql.SQL(key).format(sql.SQL("")))
-    except psycopg.errors.LockNotAvailable:
-        raise StoreUnavailable("another process is writing a head") from None
+    take_lock(connection, _LOCK, "another process is writing a head")
     try:
         yield
     finally:
         if not connection.broken:
-            connection.execute(sql.SQL(key).format(sql.SQL("un")))
+            release_lock(connection, _LOCK)
 
 
 def _followed(files: HeadFiles) -> Anchored:

@@ -18,10 +18,11 @@ from typing import Any, Self
 import psycopg
 from psycopg import sql
 
-from trade_pipeline.core.errors import ReplayMismatch, StoreUnavailable
+from trade_pipeline.core.errors import ReplayMismatch
 from trade_pipeline.core.ids import uuid7_floor
 from trade_pipeline.core.ledger.bulk import copy_rows, move_head
 from trade_pipeline.core.ledger.chain import Chain
+from trade_pipeline.core.ledger.lock import release_lock, take_lock
 from trade_pipeline.core.records import (
     ExecutionRecord,
     FeatureRow,
@@ -40,9 +41,6 @@ TABLES: tuple[type[Record], ...] = (
     SessionEnd,
 )  # fmt: skip
 _PARTITIONED = ("candidates", "research_docs", "feature_rows", "executions", "outcomes")
-
-# A successor waits this long for the backend of a killed writer to leave.
-_LOCK_TIMEOUT = "30s"
 
 
 class Journal:
@@ -79,7 +77,7 @@ class Journal:
         self.new_rows = 0
         self.database_seconds = 0.0
         started = time.perf_counter()
-        self._lock()
+        take_lock(connection, chain_id, f"session {chain_id} is being written by another process")
         self._stored, self._stored_head = self._read(first, last)
         with connection.transaction():
             # A day more: the next session of the same month finds its partitions made.
@@ -180,27 +178,7 @@ class Journal:
             self._writer.shutdown()
             with contextlib.suppress(psycopg.OperationalError):
                 # A connection that is gone has let go already.
-                self._unlock()
-
-    def _lock(self) -> None:
-        try:
-            with self._connection.transaction():
-                self._connection.execute(
-                    sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT))
-                )
-                self._connection.execute(
-                    "SELECT pg_advisory_lock(hashtextextended(%s, 0))", (self._chain.chain_id,)
-                )
-        except psycopg.errors.LockNotAvailable:
-            raise StoreUnavailable(
-                f"session {self._chain.chain_id} is being written by another process"
-            ) from None
-
-    def _unlock(self) -> None:
-        with self._connection.transaction():
-            self._connection.execute(
-                "SELECT pg_advisory_unlock(hashtextextended(%s, 0))", (self._chain.chain_id,)
-            )
+                release_lock(self._connection, self._chain.chain_id)
 
     def _read(self, first: datetime, last: datetime) -> tuple[Sequence[bytes], bytes]:
         """Content hashes in the order of the chain, and the head."""

@@ -17,7 +17,7 @@ from psycopg import sql
 
 from trade_pipeline.core.canonical import canonical_bytes
 from trade_pipeline.core.errors import ReplayMismatch, StoreUnavailable
-from trade_pipeline.core.ledger import journal as journal_module
+from trade_pipeline.core.ledger import lock
 from trade_pipeline.core.ledger.journal import Journal
 from trade_pipeline.core.records import Record, ResearchDocument, TradeCandidate, TradeOutcome
 from trade_pipeline.core.store.database import Database
@@ -219,7 +219,7 @@ def test_a_session_that_fails_by_itself_keeps_what_was_flushed(writer: psycopg.C
 def test_a_second_writer_of_a_chain_is_refused_while_the_first_is_at_it(
     fresh_database: Database, writer: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal_module, "_LOCK_TIMEOUT", "100ms")
+    monkeypatch.setattr(lock, "TIMEOUT", "100ms")
     with fresh_database.connect() as second:
         with opened(writer) as journal:
             journal.append(RECORDS[0])
