@@ -8,7 +8,12 @@ from collections.abc import Sequence
 import psycopg
 
 from trade_pipeline.core.errors import InvalidRecord
-from trade_pipeline.core.store.artifacts import ArtifactDamaged, ArtifactStore
+from trade_pipeline.core.store.artifacts import (
+    ArtifactDamaged,
+    ArtifactRemoved,
+    ArtifactStore,
+    read_artifact,
+)
 
 
 def raw_answers_note(
@@ -17,21 +22,14 @@ def raw_answers_note(
     """What became of raw answers, in words; None where there are none."""
     if not addresses:
         return None
-    unique = sorted(set(addresses))
-    removed = {
-        address
-        for (address,) in connection.execute(
-            "SELECT address FROM trade.artifact_states "
-            "WHERE address = ANY(%s) AND removed_at IS NOT NULL",
-            (unique,),
-        )
-    }
     states: Counter[str] = Counter()
-    for address in unique:
+    for address in set(addresses):
         try:
-            artifacts.get(address)
+            read_artifact(connection, artifacts, address)
+        except ArtifactRemoved:
+            states["removed"] += 1
         except FileNotFoundError:
-            states["removed" if address in removed else "missing"] += 1
+            states["missing"] += 1
         except InvalidRecord:
             states["without an address"] += 1
         except ArtifactDamaged:
