@@ -11,9 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import yaml
 
+from trade_pipeline.core.errors import BadConfig
 from trade_pipeline.core.session.engine import Progress
 from trade_pipeline.core.store.server import EmbeddedPostgres
+from trade_pipeline.core.store.server_account import ServerError
+from trade_pipeline.defs.queue import BATCH, KIND
 from trade_pipeline.defs.resources import no_progress
 from trade_pipeline.settings import Settings
 
@@ -68,7 +72,7 @@ def dagster_environment(settings: Settings, server: EmbeddedPostgres | None) -> 
     dagster_home = home / "dagster"
     dagster_home.mkdir(parents=True, exist_ok=True)
     new = dagster_home / f".dagster.yaml.{os.getpid()}"
-    new.write_bytes(project_file("dagster.yaml").read_bytes())
+    new.write_text(yaml.safe_dump(dagster_yaml(settings), sort_keys=False))
     new.replace(dagster_home / "dagster.yaml")
     environment = {"TRADE_PIPELINE_HOME": str(home), "DAGSTER_HOME": str(dagster_home)}
     if server is not None:
@@ -79,7 +83,50 @@ def dagster_environment(settings: Settings, server: EmbeddedPostgres | None) -> 
         environment["TRADE_PIPELINE_DATABASE_URL"] = settings.database_url.get_secret_value()
     if settings.artifacts_url is not None:
         environment["TRADE_PIPELINE_ARTIFACTS_URL"] = settings.artifacts_url
+    if settings.broker_url is not None:
+        environment["TRADE_PIPELINE_BROKER_URL"] = settings.broker_url.get_secret_value()
     return environment
+
+
+def command_environment(settings: Settings) -> dict[str, str]:
+    """`dagster_environment` for a command that another starts servers for.
+
+    Raises:
+        BadConfig: Dagster's storage is neither named nor was an embedded server ever started.
+    """
+    if settings.dagster_url is not None:
+        return dagster_environment(settings, None)
+    try:
+        return dagster_environment(settings, EmbeddedPostgres(settings.home / "postgres"))
+    except ServerError:
+        raise BadConfig(
+            "dagster_url=None: set TRADE_PIPELINE_DAGSTER_URL, or start the embedded server "
+            "with `trade-pipeline db start`"
+        ) from None
+
+
+def dagster_yaml(settings: Settings) -> dict[str, Any]:
+    """Dagster's configuration: dagster.yaml, and over it what the settings ask for."""
+    merged = _yaml("dagster.yaml")
+    if settings.broker_url is not None:
+        merged = overlaid(merged, _yaml("dagster.celery.yaml"))
+    runs = {"tag_concurrency_limits": [{"key": KIND, "value": BATCH, "limit": settings.batch_runs}]}
+    return overlaid(merged, {"concurrency": {"runs": runs}})
+
+
+def overlaid(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """What is above wins; mappings are merged, all else (lists, too) is replaced."""
+    merged = dict(below)
+    for name, value in above.items():
+        old = merged.get(name)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[name] = overlaid(old, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _yaml(name: str) -> dict[str, Any]:
+    read: dict[str, Any] = yaml.safe_load(project_file(name).read_text())
+    return read
 
 
 @contextmanager
