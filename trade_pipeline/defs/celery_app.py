@@ -13,6 +13,7 @@ from typing import Any
 
 from celery import signals
 from celery.worker import state
+from dagster_celery.tasks import create_execute_job_task, create_resume_job_task
 
 from trade_pipeline.cli.inputs import read_settings
 from trade_pipeline.defs.celery_settings import broker_of, celery_of
@@ -20,6 +21,8 @@ from trade_pipeline.defs.owner import OwnerWatch
 from trade_pipeline.defs.queue import LIVE
 
 app = celery_of(broker_of(read_settings()))
+execute_job = create_execute_job_task(app)
+resume_job = create_resume_job_task(app)
 
 
 def load_definitions(**_: Any) -> None:
@@ -34,6 +37,12 @@ def begin_process(**_: Any) -> None:
     os.setpgid(0, 0)
     watch = OwnerWatch()
     watch.__enter__()
+    signals.task_postrun.connect(restore_signals)
+
+
+def restore_signals(**_: Any) -> None:
+    """Dagster leaves SIGTERM as it found SIGINT, which Celery ignores here."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def end_live_sessions(**_: Any) -> None:

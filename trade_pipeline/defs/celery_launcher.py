@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+import warnings
 from typing import Any
 
 import dagster as dg
-from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
+from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 from dagster_celery.launcher import CeleryRunLauncher
 from dagster_celery.tags import DAGSTER_CELERY_QUEUE_TAG, DAGSTER_CELERY_TASK_ID_TAG
 from kombu.exceptions import OperationalError
 
+from trade_pipeline.core.errors import StoreUnavailable
 from trade_pipeline.defs.celery_settings import celery_of
 from trade_pipeline.defs.queue import BATCH
 
@@ -31,6 +33,8 @@ class WorkerRunLauncher(CeleryRunLauncher):
         assert self.broker is not None
         self.celery = celery_of(self.broker)
         self._missed: dict[str, float] = {}
+        # Dagster's class makes its task anew for each run.
+        warnings.filterwarnings("ignore", message="Task name 'execute_job' is already registered")
 
     def slots(self, queue: str = BATCH) -> int:
         """How many runs the workers of a queue execute at once; 0: no worker answers."""
@@ -42,6 +46,17 @@ class WorkerRunLauncher(CeleryRunLauncher):
             for worker, consumed in queues.items()
             if worker in stats and any(one["name"] == queue for one in consumed)
         )
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        """Give a run to the workers of its queue.
+
+        Raises:
+            StoreUnavailable: the broker does not answer.
+        """
+        try:
+            super().launch_run(context)
+        except OperationalError as error:
+            raise StoreUnavailable(f"broker_url=(hidden): {error}") from None
 
     def terminate(self, run_id: str) -> bool:
         """End a run: its process is interrupted, or its message is not executed any more."""
@@ -100,7 +115,11 @@ class WorkerRunLauncher(CeleryRunLauncher):
         queue = run.tags.get(DAGSTER_CELERY_QUEUE_TAG, self.default_queue)
         with self.celery.connection_for_read() as connection:
             declared = self.celery.amqp.queues[queue](connection.default_channel)
-            return bool(declared.queue_declare(passive=True).message_count)
+            try:
+                return bool(declared.queue_declare(passive=True).message_count)
+            except connection.channel_errors:
+                # Where there is no message, Redis has no queue.
+                return False
 
     def _missing(self, run: dg.DagsterRun, why: str) -> CheckRunHealthResult:
         now = time.monotonic()

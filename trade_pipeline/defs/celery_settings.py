@@ -10,12 +10,10 @@ by asking the workers (`WorkerRunLauncher`), never by a second delivery.
 from __future__ import annotations
 
 import ssl
-from typing import Any
 from urllib.parse import urlsplit
 
 from celery import Celery
 from dagster_celery.make_app import make_app
-from dagster_celery.tasks import create_execute_job_task, create_resume_job_task
 from kombu.entity import Exchange, Queue
 
 from trade_pipeline.core.errors import BadConfig
@@ -24,7 +22,7 @@ from trade_pipeline.settings import Settings
 
 # Longer than any session: a state that is forgotten would look like a worker that is gone.
 _RESULT_SECONDS = 400 * 86_400
-_REDIS = ("redis", "rediss", "redis+socket")
+_REDIS = ("redis", "rediss", "redis+socket", "sentinel")
 
 
 def broker_of(settings: Settings) -> str:
@@ -39,7 +37,7 @@ def broker_of(settings: Settings) -> str:
 
 
 def celery_of(broker: str) -> Celery:
-    """The app of a broker, with the tasks by which Dagster's runs are executed."""
+    """The app of a broker, without tasks."""
     scheme = urlsplit(broker).scheme
     app: Celery = make_app({"broker": broker, "backend": _backend(broker, scheme)})
     app.conf.update(
@@ -57,8 +55,9 @@ def celery_of(broker: str) -> Celery:
         task_acks_late=False,
         worker_prefetch_multiplier=1,
         worker_disable_prefetch=scheme in _REDIS,
-        # A process for each run: nothing of one is left in the memory of the next.
-        worker_max_tasks_per_child=1,
+        # A process keeps what it has imported (seconds, for a session's contracts and pictures) and
+        # gives back its memory now and then.
+        worker_max_tasks_per_child=50,
         # Messages that a worker had taken and not begun; see the module's text.
         broker_transport_options={"visibility_timeout": 600} if scheme in _REDIS else {},
         broker_connection_retry_on_startup=True,
@@ -72,17 +71,11 @@ def celery_of(broker: str) -> Celery:
     if scheme == "rediss":
         checked = {"ssl_cert_reqs": ssl.CERT_REQUIRED}
         app.conf.update(broker_use_ssl=checked, redis_backend_use_ssl=checked)
-    create_execute_job_task(app)
-    create_resume_job_task(app)
     return app
 
 
 def _backend(broker: str, scheme: str) -> str:
     """Where the states of tasks are kept: in the same Redis; other brokers keep none."""
-    backends: dict[str, Any] = {
-        "redis": broker,
-        "rediss": broker,
-        "redis+socket": broker.removeprefix("redis+"),
-        "memory": "cache+memory://",
-    }
-    return str(backends.get(scheme, "rpc://"))
+    if scheme in _REDIS:
+        return broker
+    return "cache+memory://" if scheme == "memory" else "rpc://"

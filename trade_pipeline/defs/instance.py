@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import date
@@ -22,7 +22,7 @@ from trade_pipeline.defs.resources import no_progress
 from trade_pipeline.settings import Settings
 
 DAGSTER_URL = "TRADE_PIPELINE_DAGSTER_URL"
-_RANGE_TAG = "dagster/asset_partition_range_"
+RANGE_TAG = "dagster/asset_partition_range_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +208,7 @@ def run_job(
         run_id=run_id,
         tags=dict(tags or {})
         | {
-            f"{_RANGE_TAG}{end}": day.isoformat()
+            f"{RANGE_TAG}{end}": day.isoformat()
             for end, day in (("start", first), ("end", last))
             if day is not None
         },
@@ -218,16 +218,11 @@ def run_job(
     return _job_run(result)
 
 
-def _job_run(result: dg.ExecuteInProcessResult) -> JobRun:
-    made: dict[str, dict[str, Any]] = {}
+def failures_of(events: Iterable[dg.DagsterEvent]) -> tuple[str, ...]:
+    """What the checks that refuse say, or else one message a failed step, of a run's events."""
     refused, failures = [], []
-    for event in result.all_events:
-        if event.is_step_materialization:
-            found = event.step_materialization_data.materialization
-            made[found.asset_key.to_user_string()] = {
-                name: value.value for name, value in found.metadata.items()
-            }
-        elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+    for event in events:
+        if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             check = event.asset_check_evaluation_data
             if not check.passed:
                 refused.append(f"{check.check_name}: {check.description}")
@@ -237,11 +232,21 @@ def _job_run(result: dg.ExecuteInProcessResult) -> JobRun:
             failures.append(
                 told.description if told and told.description else str(data.error_display_string)
             )
-    if not failures:
-        failures.append("the run failed: see its page in the UI")
+    return tuple(refused or failures)
+
+
+def _job_run(result: dg.ExecuteInProcessResult) -> JobRun:
+    made: dict[str, dict[str, Any]] = {}
+    for event in result.all_events:
+        if event.is_step_materialization:
+            found = event.step_materialization_data.materialization
+            made[found.asset_key.to_user_string()] = {
+                name: value.value for name, value in found.metadata.items()
+            }
     if result.success:
         return JobRun(result.run_id, (), made)
-    return JobRun(result.run_id, tuple(refused or failures), made)
+    told = failures_of(result.all_events) or ("the run failed: see its page in the UI",)
+    return JobRun(result.run_id, told, made)
 
 
 @contextmanager
