@@ -24,6 +24,7 @@ from trade_pipeline.defs.features import rug_risk_model, trade_features
 from trade_pipeline.defs.jobs import (
     backtest_job,
     canary_job,
+    features_job,
     labelling_job,
     learning_job,
     retraining_job,
@@ -58,6 +59,7 @@ from trade_pipeline.defs.outcomes import (
     live_shadow_outcomes,
     shadow_outcomes,
 )
+from trade_pipeline.defs.replays import replay_job, replayed_records
 from trade_pipeline.defs.report import (
     parts_sum_to_results,
     performance_attribution,
@@ -76,6 +78,7 @@ defs = dg.Definitions(
         dossier,
         performance_attribution,
         experiment_report,
+        replayed_records,
         shadow_outcomes,
         rug_risk_model,
         trade_features,
@@ -107,7 +110,9 @@ defs = dg.Definitions(
         backtest_job,
         experiment_job,
         labelling_job,
+        features_job,
         learning_job,
+        replay_job,
         training_job,
         retraining_job,
         canary_job,

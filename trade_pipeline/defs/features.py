@@ -20,7 +20,7 @@ from trade_pipeline.defs.markdown import markdown_table, records_table
 from trade_pipeline.defs.markets import sessions_with_markets
 from trade_pipeline.defs.report import picture
 from trade_pipeline.defs.resources import TradeStore
-from trade_pipeline.defs.trades import DAYS, KINDS, OWNERS, MarketConfig
+from trade_pipeline.defs.trades import DAYS, KINDS, OWNERS, MarketConfig, SessionsConfig
 
 _SHOWN = 20
 
@@ -102,14 +102,21 @@ def _column_lineage() -> dg.TableColumnLineage:
     },
 )  # fmt: skip
 def trade_features(
-    context: dg.AssetExecutionContext, config: MarketConfig, store: TradeStore
+    context: dg.AssetExecutionContext, config: SessionsConfig, store: TradeStore
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster reads the bare name with checks
     """The feature vector behind each decision of the days, by the code that served the decision."""
     start, end = context.partition_time_window
     with store.open() as opened, store.open_cache() as client:
         hot = HotFeatures(client, feature_set(), NAMES)
         builds = [
-            build_features(opened.database, opened.artifacts, feed, session.session_id, hot=hot)
+            build_features(
+                opened.database,
+                opened.artifacts,
+                feed,
+                session.session_id,
+                between=(micros(start), micros(end)),
+                hot=hot,
+            )
             for session, feed in sessions_with_markets(opened, config, start, end)
         ]
     return dg.MaterializeResult(

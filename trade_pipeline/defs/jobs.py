@@ -32,6 +32,14 @@ labelling_job = dg.define_asset_job(
     executor_def=dg.in_process_executor,
 )
 
+features_job = dg.define_asset_job(
+    "features_job",
+    selection=dg.AssetSelection.assets(trade_features),
+    description="The feature table of the picked days' decisions.",
+    tags={"dagster/max_retries": "0"},
+    executor_def=dg.in_process_executor,
+)
+
 learning_job = dg.define_asset_job(
     "learning_job",
     selection=dg.AssetSelection.assets(shadow_outcomes, trade_features, training_dataset),

@@ -11,11 +11,11 @@ from trade_pipeline.core.market.feed import MarketFeed
 from trade_pipeline.core.records import Session
 from trade_pipeline.core.session.stored import market_of, sessions_on, settings_of
 from trade_pipeline.core.store.store import Store
-from trade_pipeline.defs.trades import MarketConfig
+from trade_pipeline.defs.trades import SessionsConfig
 
 
 def sessions_with_markets(
-    store: Store, config: MarketConfig, start: datetime, end: datetime
+    store: Store, config: SessionsConfig, start: datetime, end: datetime
 ) -> Iterator[tuple[Session, MarketFeed]]:
     """Sessions that decided in a range, each with its market; a recording is opened once.
 
@@ -24,6 +24,8 @@ def sessions_with_markets(
     """
     with store.database.connect("trade_reader") as connection:
         sessions = sessions_on(connection, config.market, start, end)
+    if config.session is not None:
+        sessions = [one for one in sessions if one.session_id == config.session]
     data, mentions = (None if f is None else Path(f) for f in (config.data, config.mentions))
     feed: MarketFeed | None = None
     found = 0
@@ -37,7 +39,8 @@ def sessions_with_markets(
             found += 1
             yield session, feed
     if not found:
+        wanted = "session" if config.session is None else f"decision of session={config.session!r}"
         raise BadConfig(
-            f"market={config.market!r}, data={config.data!r}: no session between {start} and {end} "
+            f"market={config.market!r}, data={config.data!r}: no {wanted} between {start} and {end} "
             "ran on this market; materialise trade_candidates for these days first"
         )

@@ -4,6 +4,7 @@ from typing import Any
 
 import dagster as dg
 
+from trade_pipeline.core.ids import micros
 from trade_pipeline.core.outcome.shadow import LabelRun, label_session
 from trade_pipeline.core.records import TradeOutcome
 from trade_pipeline.core.session.version import code_version
@@ -11,7 +12,7 @@ from trade_pipeline.defs.columns import column_schema
 from trade_pipeline.defs.markdown import records_table
 from trade_pipeline.defs.markets import sessions_with_markets
 from trade_pipeline.defs.resources import TradeStore
-from trade_pipeline.defs.trades import DAYS, KINDS, OWNERS, MarketConfig
+from trade_pipeline.defs.trades import DAYS, KINDS, OWNERS, SessionsConfig
 
 
 @dg.asset(
@@ -31,16 +32,19 @@ from trade_pipeline.defs.trades import DAYS, KINDS, OWNERS, MarketConfig
     },
 )
 def shadow_outcomes(
-    context: dg.AssetExecutionContext, config: MarketConfig, store: TradeStore
+    context: dg.AssetExecutionContext, config: SessionsConfig, store: TradeStore
 ) -> dg.MaterializeResult[Any]:
     """The labels: the strategy's own exits on executable prices, for every candidate of the days.
 
     A label exists from when its trade has ended; materialise again when the market has gone on.
     """
     start, end = context.partition_time_window
+    between = micros(start), micros(end)
     with store.open() as opened:
         runs = [
-            label_session(opened.database, opened.artifacts, feed, session.session_id)
+            label_session(
+                opened.database, opened.artifacts, feed, session.session_id, between=between
+            )
             for session, feed in sessions_with_markets(opened, config, start, end)
         ]
     return _made(runs)

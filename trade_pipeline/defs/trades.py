@@ -97,6 +97,14 @@ class MarketConfig(dg.Config):
     )
 
 
+class SessionsConfig(MarketConfig):
+    """Stored sessions on a market."""
+
+    session: str | None = Field(
+        None, description="Only this session; unset: each that decided on the picked days."
+    )
+
+
 class BacktestConfig(MarketConfig):
     """A session's market and settings; its range is the days that are picked."""
 

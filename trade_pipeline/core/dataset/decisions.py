@@ -37,6 +37,16 @@ class Decisions:
     def __len__(self) -> int:
         return len(self.uuid)
 
+    def between(self, start: int, end: int) -> Decisions:
+        """Those that were made from ``start`` on and before ``end``, microseconds."""
+        rows = np.flatnonzero((self.at >= start) & (self.at < end))
+        return Decisions(
+            [self.uuid[row] for row in rows],
+            [self.instrument[row] for row in rows],
+            self.at[rows],
+            {name: values[rows] for name, values in self.own.items()},
+        )
+
 
 def read_decisions(connection: psycopg.Connection, session_id: str) -> Decisions:
     """The decisions of a session.

@@ -1,4 +1,8 @@
-"""Building the feature table of a session: what is stored is compared, what is missing is added."""
+"""Building the feature table of a session: what is stored is compared, what is missing is added.
+
+A vector depends on the market before its decision and on the session's records before it, and on no
+other decision.  So the days of a session can be built apart, in any order, wherever a worker is.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ from trade_pipeline.core.dataset.feature_table import RowsDone, feature_vectors
 from trade_pipeline.core.features.hot import HotFeatures
 from trade_pipeline.core.features.registry import NAMES, definitions, feature_set
 from trade_pipeline.core.features.vector import differing_bits, feature_row, matrix_of
-from trade_pipeline.core.ledger.bulk import append_bulk
+from trade_pipeline.core.ledger.bulk import append_bulk, lock_chain
 from trade_pipeline.core.market.event import Floats, Ints
 from trade_pipeline.core.market.feed import MarketFeed
 from trade_pipeline.core.session.backtest import rug_risk_of
@@ -41,7 +45,7 @@ class FeatureBuild:
     """What building a session's table did.
 
     Attributes:
-        rows: decisions of the session; ``new_rows`` of them had no vector of this feature set.
+        rows: decisions that were asked for; ``new_rows`` of them had no vector of this feature set.
         differences: values that were stored at the decision and come out different now.
         table: address of the table as a Parquet artifact.
         published: tokens whose newest vector the cache took.
@@ -65,6 +69,7 @@ def build_features(
     feed: MarketFeed,
     session_id: str,
     *,
+    between: tuple[int, int] | None = None,
     hot: HotFeatures | None = None,
     progress: RowsDone | None = None,
 ) -> FeatureBuild:
@@ -75,6 +80,7 @@ def build_features(
 
     Args:
         feed: the market that the session ran on.
+        between: only decisions from the first moment on and before the second, microseconds.
         hot: where the newest vector of each token goes, too; None: nowhere.
 
     Raises:
@@ -88,6 +94,8 @@ def build_features(
         require_market(session, feed)
         settings = settings_of(artifacts, session)
         decisions = read_decisions(connection, session_id)
+        if between is not None:
+            decisions = decisions.between(*between)
         vectors, known_at = feature_vectors(
             feed,
             settings,
@@ -97,8 +105,11 @@ def build_features(
             rug_risk=rug_risk_of(artifacts, settings),
             progress=progress,
         )
-        stored = stored_vectors(connection, decisions)
+        chain_id = f"features:{session_id}:{feature_set()}"
         with connection.transaction():
+            # What is stored must not change until what is missing has been added.
+            lock_chain(connection, chain_id)
+            stored = stored_vectors(connection, decisions)
             record_artifact(
                 connection, artifacts, definitions(), media_type="application/json",
                 alias=f"feature-set:{feature_set()}",
@@ -106,7 +117,7 @@ def build_features(
             missing = np.flatnonzero(np.isnan(stored).all(axis=1)).tolist()
             append_bulk(
                 connection,
-                f"features:{session_id}:{feature_set()}",
+                chain_id,
                 [feature_row(decisions.uuid[n], int(known_at[n]), vectors[n]) for n in missing],
             )
             data = parquet_of(decisions, known_at, vectors)

@@ -78,16 +78,18 @@ def label_session(
     session_id: str,
     *,
     config: LabelConfig | None = None,
+    between: tuple[int, int] | None = None,
     progress: Progress | None = None,
 ) -> LabelRun:
     """Make the shadow outcomes of a session's candidates that can be known by now.
 
     Running it again changes nothing; a label that comes out different is stored as the next
-    revision.
+    revision.  A label depends on no other candidate, so that days can be labelled apart.
 
     Args:
         feed: the market that the session ran on; of a live session a recording of its account.
             No trade is followed into a hole of a recording.
+        between: only candidates from the first moment on and before the second, microseconds.
         progress: called with (candidates so far, all candidates) now and then.
 
     Raises:
@@ -101,6 +103,9 @@ def label_session(
         require_market(session, feed, _account(connection, session))
         trading = settings_of(artifacts, session)
         candidates = _candidates(connection, feed, session_id)
+        if between is not None:
+            start, end = between
+            candidates = [one for one in candidates if start <= one[2] < end]
         outcomes, refused = [], Counter[str]()
         number, unrecorded = 0, 0
         if session.mode != "backtest" and isinstance(feed, RecordedMarket):
@@ -231,6 +236,9 @@ def _store(
     connection: psycopg.Connection, session_id: str, outcomes: list[TradeOutcome]
 ) -> tuple[int, int]:
     """Append what is not stored as it is; returns how many are new and how many corrected."""
+    if not outcomes:
+        return 0, 0
+    asked = [outcome.uuid for outcome in outcomes]
     chain_id = f"shadow:{session_id}"
     with connection.transaction():
         # What is stored must not change until what is missing has been added.
@@ -240,8 +248,9 @@ def _store(
             for uuid, revision, content in connection.execute(
                 "SELECT DISTINCT ON (o.uuid) o.uuid, o.revision, o.content "
                 "FROM trade.outcomes o JOIN trade.candidates c USING (uuid) "
-                "WHERE c.chain_id = %s AND o.kind = 'shadow' ORDER BY o.uuid, o.revision DESC",
-                (session_id,),
+                "WHERE c.chain_id = %s AND o.kind = 'shadow' AND o.uuid BETWEEN %s AND %s "
+                "ORDER BY o.uuid, o.revision DESC",
+                (session_id, min(asked), max(asked)),
             )
         }
         new, corrected = [], []

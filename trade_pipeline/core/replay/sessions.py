@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from uuid import UUID
 
@@ -79,14 +80,35 @@ def replay_all(
     data: Sequence[Path] = (),
     mentions: Path | None = None,
     begins: Begins | None = None,
+    between: tuple[datetime, datetime] | None = None,
 ) -> Replay:
-    """The same for every session that is stored, the oldest first."""
+    """The same for every session that is stored, the oldest first.
+
+    Args:
+        between: only sessions that begin from the first moment on and before the second.  A session
+            is the smallest part: its positions, equity and protections follow from its beginning.
+    """
     with _reading(store) as connection:
-        rows = connection.execute(
-            "SELECT session_id FROM trade.sessions ORDER BY recorded_at, session_id"
-        ).fetchall()
+        days = session_days(connection)
+        wanted = [
+            name
+            for name, begun in days.items()
+            if between is None or between[0] <= begun < between[1]
+        ]
         replays = _Replays(store, connection, Markets(data, mentions), begins)
-        return Replay([replays.of(name) for (name,) in rows])
+        return Replay([replays.of(name) for name in wanted])
+
+
+def session_days(connection: psycopg.Connection) -> dict[str, datetime]:
+    """When each stored session begins, by its id, the oldest record first.
+
+    A session without a range (live, imported, of the Python API) begins when it was recorded.
+    """
+    rows = connection.execute(
+        "SELECT session_id, coalesce(range_start, recorded_at) FROM trade.sessions "
+        "ORDER BY recorded_at, session_id"
+    )
+    return dict(rows.fetchall())
 
 
 @contextmanager

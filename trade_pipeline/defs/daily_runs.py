@@ -1,0 +1,60 @@
+"""Work on days that is handed to the workers: what a command does where a broker is set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from typing import Any
+
+import dagster as dg
+
+from trade_pipeline.defs.instance import dagster_instance, dagster_server
+from trade_pipeline.defs.launched_runs import LAUNCH, Launch, LaunchFailed, launch_and_wait
+from trade_pipeline.defs.process_group import signals_end_it
+from trade_pipeline.settings import Settings
+
+
+def run_days(
+    settings: Settings,
+    job: str,
+    configs: Mapping[str, Mapping[str, Any]],
+    days: Sequence[date],
+    asset: str,
+    advance: Callable[[float], None],
+) -> tuple[list[Mapping[str, Any]], list[LaunchFailed]]:
+    """Run a job on daily partitions, a run for each day, by the instance's run launcher.
+
+    Args:
+        configs: by the name of an asset; no secrets.
+        asset: whose metadata are wanted.
+        advance: called with how many days are done.
+
+    Returns:
+        The metadata of each day that made the asset, in the order of the days, and what failed.
+
+    Raises:
+        StoreUnavailable: no worker answers.
+        Told: a signal ended it; what ran was cancelled.
+    """
+    launches = [Launch(job, configs, (day, day)) for day in days]
+    with (
+        dagster_server(settings) as server,
+        dagster_instance(settings, server) as instance,
+        signals_end_it(),
+    ):
+        failed = launch_and_wait(instance, launches, advance=advance)
+        made = [_made(instance, one, asset) for one in launches]
+    return [one for one in made if one is not None], failed
+
+
+def _made(instance: dg.DagsterInstance, launch: Launch, asset: str) -> Mapping[str, Any] | None:
+    """What the newest run of some work says of an asset; None where it did not make it."""
+    for run in instance.get_runs(dg.RunsFilter(tags={LAUNCH: launch.address()}), limit=1):
+        records = instance.get_records_for_run(
+            run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
+        ).records
+        for record in records:
+            found = record.asset_materialization
+            if found is not None and found.asset_key.to_user_string() == asset:
+                return {name: value.value for name, value in found.metadata.items()}
+    return None
