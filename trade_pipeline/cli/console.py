@@ -96,12 +96,12 @@ def rows_progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 @contextmanager
-def batch_progress(total: int) -> Iterator[Callable[[float], None]]:
-    """A progress bar over sessions, on standard error; gives a callback (how many are done)."""
+def batch_progress(total: int, what: str = "sessions") -> Iterator[Callable[[float], None]]:
+    """A progress bar over runs, on standard error; gives a callback (how many are done)."""
     with _bar() as bar:
-        task = bar.add_task(f"0 of {total} sessions", total=total)
+        task = bar.add_task(f"0 of {total} {what}", total=total)
         yield lambda done: bar.update(
-            task, completed=done, description=f"{int(done)} of {total} sessions"
+            task, completed=done, description=f"{int(done)} of {total} {what}"
         )
 
 

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trade_pipeline.cli.console import err, out, print_json, print_table, rows_progress
+from trade_pipeline.cli.console import (
+    batch_progress,
+    err,
+    out,
+    print_json,
+    print_table,
+    rows_progress,
+)
 from trade_pipeline.cli.inputs import Json, read_moment, read_settings
 from trade_pipeline.core.errors import BadConfig
+
+if TYPE_CHECKING:
+    from trade_pipeline.core.market.feed import MarketFeed
+    from trade_pipeline.core.records import Session
+    from trade_pipeline.core.store.store import Store
+    from trade_pipeline.settings import Settings
 
 app = typer.Typer(help="The feature vectors behind the decisions.", no_args_is_help=True)
 
@@ -36,44 +49,25 @@ def build(
 ) -> None:
     """Compute a session's feature table from its market, compare it with what was stored at each
     decision, and store what is missing; then the label of every candidate.
+
+    With a broker, each day of the session is a run of its workers.
     """
-    from trade_pipeline.core.dataset.feature_build import build_features
-    from trade_pipeline.core.features.hot import HotFeatures
-    from trade_pipeline.core.features.registry import NAMES, feature_set
-    from trade_pipeline.core.outcome.shadow import label_session
     from trade_pipeline.core.store.store import Store
-    from trade_pipeline.core.store.valkey_server import open_cache
 
     settings = read_settings()
     with Store.open(settings) as store:
-        session_id, feed = _session(store, session, data, mentions)
-        with open_cache(settings) as client, rows_progress("computing vectors") as progress:
-            made = build_features(
-                store.database,
-                store.artifacts,
-                feed,
-                session_id,
-                hot=HotFeatures(client, feature_set(), NAMES),
-                progress=progress,
-            )
-        labelled = None
-        if labels:
-            with rows_progress("following every candidate") as progress:
-                labelled = label_session(
-                    store.database, store.artifacts, feed, session_id, progress=progress
-                )
+        found, feed = _session(store, session, data, mentions)
+        if settings.broker_url is None:
+            facts = _build_here(store, settings, found.session_id, feed, labels)
+        else:
+            facts = _build_on_workers(store, settings, found, data, mentions, labels)
         if out_file is not None:
-            out_file.write_bytes(store.artifacts.get(made.table))
-    facts = asdict(made) | {
-        "differences": len(made.differences),
-        "first_differences": [asdict(one) for one in made.differences[:10]],
-        "labels": None if labelled is None else asdict(labelled),
-    }
+            out_file.write_bytes(store.artifacts.get(facts["table"]))
     if as_json:
         print_json(facts)
     else:
         _print_build(facts)
-    if made.differences:
+    if facts["differences"] or facts["failed"]:
         raise typer.Exit(1)
 
 
@@ -207,8 +201,84 @@ def check(
         raise typer.Exit(1)
 
 
-def _session(store: Any, session: str | None, data: Path | None, mentions: Path | None) -> Any:
-    """The id of a session, and its market."""
+def _build_here(
+    store: Store, settings: Settings, session_id: str, feed: MarketFeed, labels: bool
+) -> dict[str, Any]:
+    from trade_pipeline.core.dataset.feature_build import build_features
+    from trade_pipeline.core.features.hot import HotFeatures
+    from trade_pipeline.core.features.registry import NAMES, feature_set
+    from trade_pipeline.core.outcome.shadow import label_session
+    from trade_pipeline.core.store.valkey_server import open_cache
+
+    with open_cache(settings) as client, rows_progress("computing vectors") as progress:
+        made = build_features(
+            store.database,
+            store.artifacts,
+            feed,
+            session_id,
+            hot=HotFeatures(client, feature_set(), NAMES),
+            progress=progress,
+        )
+    facts = made.facts() | {"labels": None, "failed": []}
+    if labels:
+        with rows_progress("following every candidate") as progress:
+            labelled = label_session(
+                store.database, store.artifacts, feed, session_id, progress=progress
+            )
+        facts["labels"] = asdict(labelled)
+    return facts
+
+
+def _build_on_workers(
+    store: Store,
+    settings: Settings,
+    session: Session,
+    data: Path | None,
+    mentions: Path | None,
+    labels: bool,
+) -> dict[str, Any]:
+    """The same by a run for each day, whose results are put together."""
+    from trade_pipeline.core.dataset.feature_build import joined
+    from trade_pipeline.core.outcome.shadow import summed
+    from trade_pipeline.core.session.stored import decision_days
+    from trade_pipeline.defs.daily_runs import run_days
+    from trade_pipeline.defs.features import BUILDS
+    from trade_pipeline.defs.outcomes import LABELS
+
+    config = {
+        "market": session.market,
+        "data": None if data is None else str(data.resolve()),
+        "mentions": None if mentions is None else str(mentions.resolve()),
+        "session": session.session_id,
+    }
+    with store.database.connect("trade_reader") as connection:
+        days = decision_days(connection, session.session_id)
+    with batch_progress(len(days), "days of vectors") as advance:
+        made, failed = run_days(
+            settings, "features_job", {"trade_features": config}, days, "trade_features", advance
+        )
+    facts = joined(store, [build for one in made for build in one[BUILDS]])
+    facts["labels"] = None
+    if labels:
+        with batch_progress(len(days), "days of labels") as advance:
+            labelled, more = run_days(
+                settings, "labelling_job", {"shadow_outcomes": config}, days, "shadow_outcomes",
+                advance,
+            )  # fmt: skip
+        failed += more
+        facts["labels"] = summed([run for one in labelled for run in one[LABELS]])
+    facts["failed"] = [
+        {"job": one.launch.job, "day": str((one.launch.days or ("",))[0]), "run": one.run_id,
+         "why": one.why}
+        for one in failed
+    ]  # fmt: skip
+    return facts
+
+
+def _session(
+    store: Store, session: str | None, data: Path | None, mentions: Path | None
+) -> tuple[Session, MarketFeed]:
+    """A session, and its market."""
     from trade_pipeline.core.session.stored import (
         market_of,
         read_session,
@@ -220,7 +290,7 @@ def _session(store: Any, session: str | None, data: Path | None, mentions: Path 
         stored = read_session(connection, session or _newest(connection))
     feed = market_of(stored, settings_of(store.artifacts, stored), data, mentions)
     require_market(stored, feed)
-    return stored.session_id, feed
+    return stored, feed
 
 
 def _newest(connection: Any) -> str:
@@ -246,6 +316,7 @@ def _print_build(facts: dict[str, Any]) -> None:
         out.print(
             f"{name.replace('_', ' '):>16}  {value if isinstance(value, str) else f'{value:,}'}"
         )
+    print_table("Runs that failed", facts["failed"])
     print_table("Values that differ from what was stored", facts["first_differences"])
     if facts["labels"] is not None:
         print_table("Labels", [{"what": k, "value": v} for k, v in facts["labels"].items()])

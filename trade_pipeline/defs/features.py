@@ -22,6 +22,8 @@ from trade_pipeline.defs.report import picture
 from trade_pipeline.defs.resources import TradeStore
 from trade_pipeline.defs.trades import DAYS, KINDS, OWNERS, MarketConfig, SessionsConfig
 
+# The metadata for programs.
+BUILDS = "builds"
 _SHOWN = 20
 
 # Where each family's columns come from, for the column lineage.
@@ -145,6 +147,7 @@ def _metadata(builds: list[FeatureBuild]) -> dict[str, dg.MetadataValue[Any]]:
         "feature_set": dg.MetadataValue.text(feature_set()),
         "features": dg.MetadataValue.int(len(FEATURES)),
         "sessions": dg.MetadataValue.md(records_table(rows)),
+        BUILDS: dg.MetadataValue.json([build.facts() for build in builds]),
     }
 
 

@@ -1,5 +1,6 @@
 """Shadow outcomes: what would have come of every candidate, entered or not."""
 
+from dataclasses import asdict
 from typing import Any
 
 import dagster as dg
@@ -13,6 +14,9 @@ from trade_pipeline.defs.markdown import records_table
 from trade_pipeline.defs.markets import sessions_with_markets
 from trade_pipeline.defs.resources import TradeStore
 from trade_pipeline.defs.trades import DAYS, KINDS, OWNERS, SessionsConfig
+
+# The metadata for programs.
+LABELS = "labels"
 
 
 @dg.asset(
@@ -118,5 +122,6 @@ def _made(runs: list[LabelRun]) -> dg.MaterializeResult[Any]:
             "new": dg.MetadataValue.int(sum(run.new for run in runs)),
             "corrected": dg.MetadataValue.int(sum(run.corrected for run in runs)),
             "sessions": dg.MetadataValue.md(records_table(sessions)),
+            LABELS: dg.MetadataValue.json([asdict(run) for run in runs]),
         }
     )

@@ -39,7 +39,7 @@ class Decisions:
 
     def between(self, start: int, end: int) -> Decisions:
         """Those that were made from ``start`` on and before ``end``, microseconds."""
-        rows = np.flatnonzero((self.at >= start) & (self.at < end))
+        rows = np.flatnonzero((self.at >= start) & (self.at < end)).tolist()
         return Decisions(
             [self.uuid[row] for row in rows],
             [self.instrument[row] for row in rows],

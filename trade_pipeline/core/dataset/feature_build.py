@@ -7,8 +7,10 @@ other decision.  So the days of a session can be built apart, in any order, wher
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import orjson
@@ -28,6 +30,9 @@ from trade_pipeline.core.session.backtest import rug_risk_of
 from trade_pipeline.core.session.stored import read_session, require_market, settings_of
 from trade_pipeline.core.store.artifacts import ArtifactStore, record_artifact
 from trade_pipeline.core.store.database import Database, loss_reported
+from trade_pipeline.core.store.store import Store
+
+_TOLD = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,13 @@ class FeatureBuild:
     published: int
     missing_share: float
     seconds: float
+
+    def facts(self) -> dict[str, Any]:
+        """The result for programs, with the first differences."""
+        return asdict(self) | {
+            "differences": len(self.differences),
+            "first_differences": [asdict(one) for one in self.differences[:_TOLD]],
+        }
 
 
 def build_features(
@@ -189,6 +201,39 @@ def parquet_of(decisions: Decisions, known_at: Ints, vectors: Floats) -> bytes:
             **{name: vectors[:, column] for column, name in enumerate(NAMES)},
         }
     )
+    return _written(table)
+
+
+def joined(store: Store, builds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The facts of a session's days, in their order, as those of a single build of all of them.
+
+    Its table is the very same, byte for byte.
+
+    Args:
+        builds: of `FeatureBuild.facts`; at least one.
+    """
+    parts = [pq.read_table(BytesIO(store.artifacts.get(one["table"]))) for one in builds]
+    data = _written(pa.concat_tables(parts).combine_chunks())
+    with store.database.connect() as connection:
+        table = record_artifact(
+            connection, store.artifacts, data, media_type="application/vnd.apache.parquet"
+        )
+        connection.commit()
+    rows = sum(one["rows"] for one in builds)
+    missing = sum(one["missing_share"] * one["rows"] for one in builds)
+    return {
+        **{name: builds[0][name] for name in ("session_id", "feature_set")},
+        **{
+            name: sum(one[name] for one in builds)
+            for name in ("rows", "new_rows", "differences", "published", "seconds")
+        },
+        "first_differences": [one for part in builds for one in part["first_differences"]][:_TOLD],
+        "table": table,
+        "missing_share": missing / rows if rows else 0.0,
+    }
+
+
+def _written(table: pa.Table) -> bytes:
     buffer = BytesIO()
     pq.write_table(table, buffer, compression="zstd")
     return buffer.getvalue()

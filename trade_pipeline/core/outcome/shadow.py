@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -135,6 +136,21 @@ def label_session(
         seconds=time.perf_counter() - started,
         unrecorded=unrecorded,
     )
+
+
+def summed(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The facts of a session's days together.
+
+    Args:
+        runs: `LabelRun`s as mappings, at least one.
+    """
+    numbers = ("candidates", "labelled", "new", "corrected", "unended", "seconds", "unrecorded")
+    refused = sum((Counter(one["refused"]) for one in runs), Counter[str]())
+    return {
+        "session_id": runs[0]["session_id"],
+        **{name: sum(one[name] for one in runs) for name in numbers},
+        "refused": dict(refused),
+    }
 
 
 def unlabelled_sessions(connection: psycopg.Connection) -> list[str]:

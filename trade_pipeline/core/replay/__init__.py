@@ -8,4 +8,11 @@ from trade_pipeline.core.replay.sessions import (
     session_days,
 )
 
-__all__ = ["Replay", "SessionReplay", "replay_all", "replay_session", "replay_trade", "session_days"]
+__all__ = [
+    "Replay",
+    "SessionReplay",
+    "replay_all",
+    "replay_session",
+    "replay_trade",
+    "session_days",
+]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 
 import orjson
@@ -46,6 +46,16 @@ def sessions_on(
         (market, start, end),
     ).fetchall()
     return [read_session(connection, session_id) for (session_id,) in rows]
+
+
+def decision_days(connection: psycopg.Connection, session_id: str) -> list[date]:
+    """The UTC days on which a session decided, in their order."""
+    rows = connection.execute(
+        "SELECT DISTINCT (decided_at AT TIME ZONE 'UTC')::date FROM trade.candidates "
+        "WHERE chain_id = %s ORDER BY 1",
+        (session_id,),
+    )
+    return [day for (day,) in rows]
 
 
 def settings_of(artifacts: ArtifactStore, session: Session) -> TradingConfig:
