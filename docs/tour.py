@@ -1,7 +1,7 @@
 """Takes the README's pictures of the UI: `.venv/bin/python docs/tour.py [http://127.0.0.1:3000]`.
 
-It needs a UI that serves a finished `make demo`, Chromium and its ChromeDriver.  Each picture is a page
-or a metadata entry of it, waited for until its text is there.
+It needs a UI that serves a finished `make demo`, Chromium and its ChromeDriver.  Each picture is a
+page or a metadata entry of it, waited for until its text is there.
 """
 
 from __future__ import annotations
@@ -40,7 +40,11 @@ class Shot:
 
 
 SHOTS = (
-    Shot("lineage", "/assets/production_model?view=lineage&lineageScope=upstream&lineageDepth=3", "canary_evaluation"),
+    Shot(
+        "lineage",
+        "/assets/production_model?view=lineage&lineageScope=upstream&lineageDepth=3",
+        "canary_evaluation",
+    ),
     Shot("gates", "/assets/model_evaluation?view=checks", "fold_stability"),
     Shot("canary", "/assets/canary_evaluation", "guardrails", "sequence"),
     Shot("monitoring", "/assets/monitoring_report", "expectation", "expectation"),
