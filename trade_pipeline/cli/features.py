@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trade_pipeline.cli.console import (
-    batch_progress,
     err,
     out,
     print_json,
@@ -17,6 +16,7 @@ from trade_pipeline.cli.console import (
     rows_progress,
 )
 from trade_pipeline.cli.inputs import Json, read_moment, read_settings
+from trade_pipeline.cli.workers import run_days
 from trade_pipeline.core.errors import BadConfig
 
 if TYPE_CHECKING:
@@ -241,7 +241,6 @@ def _build_on_workers(
     from trade_pipeline.core.dataset.feature_build import joined
     from trade_pipeline.core.outcome.shadow import summed
     from trade_pipeline.core.session.stored import decision_days
-    from trade_pipeline.defs.daily_runs import run_days
     from trade_pipeline.defs.features import BUILDS
     from trade_pipeline.defs.outcomes import LABELS
 
@@ -253,25 +252,20 @@ def _build_on_workers(
     }
     with store.database.connect("trade_reader") as connection:
         days = decision_days(connection, session.session_id)
-    with batch_progress(len(days), "days of vectors") as advance:
-        made, failed = run_days(
-            settings, "features_job", {"trade_features": config}, days, "trade_features", advance
-        )
-    facts = joined(store, [build for one in made for build in one[BUILDS]])
+    made, failed = run_days(
+        settings, "features_job", "trade_features", config, days, "days of vectors"
+    )
+    facts = joined(store, session.session_id, [build for one in made for build in one[BUILDS]])
     facts["labels"] = None
     if labels:
-        with batch_progress(len(days), "days of labels") as advance:
-            labelled, more = run_days(
-                settings, "labelling_job", {"shadow_outcomes": config}, days, "shadow_outcomes",
-                advance,
-            )  # fmt: skip
+        labelled, more = run_days(
+            settings, "labelling_job", "shadow_outcomes", config, days, "days of labels"
+        )
         failed += more
-        facts["labels"] = summed([run for one in labelled for run in one[LABELS]])
-    facts["failed"] = [
-        {"job": one.launch.job, "day": str((one.launch.days or ("",))[0]), "run": one.run_id,
-         "why": one.why}
-        for one in failed
-    ]  # fmt: skip
+        facts["labels"] = summed(
+            session.session_id, [run for one in labelled for run in one[LABELS]]
+        )
+    facts["failed"] = failed
     return facts
 
 

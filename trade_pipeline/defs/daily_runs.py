@@ -8,9 +8,11 @@ from typing import Any
 
 import dagster as dg
 
+from trade_pipeline.core.errors import BadConfig
 from trade_pipeline.defs.instance import dagster_instance, dagster_server
 from trade_pipeline.defs.launched_runs import LAUNCH, Launch, LaunchFailed, launch_and_wait
 from trade_pipeline.defs.process_group import signals_end_it
+from trade_pipeline.defs.trades import DAYS
 from trade_pipeline.settings import Settings
 
 
@@ -30,12 +32,20 @@ def run_days(
         advance: called with how many days are done.
 
     Returns:
-        The metadata of each day that made the asset, in the order of the days, and what failed.
+        The metadata of each day that made the asset, in the order of the days (it does so before
+        its own check is judged), and the runs that did not.
 
     Raises:
+        BadConfig: a day is no partition.
         StoreUnavailable: no worker answers.
         Told: a signal ended it; what ran was cancelled.
     """
+    for day in days:
+        if not is_partition(day):
+            last = DAYS.get_last_partition_key()
+            raise BadConfig(
+                f"day={day}: runs have days between {DAYS.get_first_partition_key()} and {last}"
+            )
     launches = [Launch(job, configs, (day, day)) for day in days]
     with (
         dagster_server(settings) as server,
@@ -43,8 +53,16 @@ def run_days(
         signals_end_it(),
     ):
         failed = launch_and_wait(instance, launches, advance=advance)
-        made = [_made(instance, one, asset) for one in launches]
-    return [one for one in made if one is not None], failed
+        made = {one.address(): _made(instance, one, asset) for one in launches}
+    return (
+        [found for found in made.values() if found is not None],
+        [one for one in failed if made[one.launch.address()] is None],
+    )
+
+
+def is_partition(day: date) -> bool:
+    """Whether a run can be about a day: today is none before it has ended."""
+    return DAYS.has_partition_key(day.isoformat())
 
 
 def _made(instance: dg.DagsterInstance, launch: Launch, asset: str) -> Mapping[str, Any] | None:

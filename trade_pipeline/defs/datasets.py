@@ -21,6 +21,8 @@ from trade_pipeline.defs.resources import TradeStore
 from trade_pipeline.defs.trades import KINDS, OWNERS, MarketConfig
 
 _SHOWN = 20
+# A run of a backfill over a range of days has the first, one that is a single day the second.
+_BACKFILL, _PARTITION = "dagster/backfill", "dagster/partition"
 
 _MEANING = {
     "compare_vectors": "Sampled vectors are the same from a market that ends at their decision.",
@@ -62,11 +64,15 @@ class TrainingDatasetConfig(dg.Config):
         fail_window=timedelta(days=14), warn_window=timedelta(days=7)
     ),
     metadata={"dagster/table_name": "trade.dataset_members"},
+    output_required=False,
 )
 def training_dataset(
     context: dg.AssetExecutionContext, config: TrainingDatasetConfig, store: TradeStore
-) -> dg.MaterializeResult[Any]:
-    """Decisions with ended labels in train, validation and test, purged and embargoed."""
+) -> Iterator[dg.MaterializeResult[Any]]:
+    """Decisions with ended labels in train, validation and test, purged and embargoed.
+
+    A run that is one day of many makes none: it does not know when the others are done.
+    """
     from trade_pipeline.core.dataset.engineer import FeatureEngineer
     from trade_pipeline.core.dataset.profile import profile_features
     from trade_pipeline.core.report.feature_pictures import (
@@ -75,6 +81,9 @@ def training_dataset(
         missing_png,
     )
 
+    if {_BACKFILL, _PARTITION} <= context.run.tags.keys():
+        context.log.info("one day of many: materialise training_dataset when all days are done")
+        return
     with store.open() as opened:
         settings = DatasetConfig.parse(config.dataset)
         market = config.market or _newest_market(opened)
@@ -91,7 +100,7 @@ def training_dataset(
     later = members.index.to_series().map(dataset.members) != "train"
     profiles = profile_features(members, frame.attrs["features"], later)
     known = [one.name for one in profiles if one.missing < 1]
-    return dg.MaterializeResult(
+    yield dg.MaterializeResult(
         data_version=dg.DataVersion(dataset.version),
         metadata={
             "dagster/row_count": dg.MetadataValue.int(len(dataset.members)),

@@ -16,12 +16,14 @@ from trade_pipeline.core.market.source import open_market
 from trade_pipeline.core.session.config import TradingConfig
 from trade_pipeline.core.session.version import code_version
 from trade_pipeline.core.store.artifacts import record_artifact
+from trade_pipeline.defs.facts import facts_metadata
 from trade_pipeline.defs.markdown import markdown_table, records_table
 from trade_pipeline.defs.markets import sessions_with_markets
 from trade_pipeline.defs.report import picture
 from trade_pipeline.defs.resources import TradeStore
-from trade_pipeline.defs.trades import DAYS, KINDS, OWNERS, MarketConfig, SessionsConfig
+from trade_pipeline.defs.trades import DAYS, DAYS_APART, KINDS, OWNERS, MarketConfig, SessionsConfig
 
+RECOMPUTED = "vectors_equal_their_recomputation"
 # The metadata for programs.
 BUILDS = "builds"
 _SHOWN = 20
@@ -82,7 +84,7 @@ def _column_lineage() -> dg.TableColumnLineage:
     tags={"layer": "features"},
     code_version=f"{code_version()}-{feature_set()}",
     partitions_def=DAYS,
-    backfill_policy=dg.BackfillPolicy.single_run(),
+    backfill_policy=DAYS_APART,
     automation_condition=dg.AutomationCondition.eager()
     & dg.AutomationCondition.all_deps_blocking_checks_passed(),
     freshness_policy=dg.FreshnessPolicy.time_window(
@@ -90,7 +92,7 @@ def _column_lineage() -> dg.TableColumnLineage:
     ),
     check_specs=[
         dg.AssetCheckSpec(
-            "vectors_equal_their_recomputation",
+            RECOMPUTED,
             asset="trade_features",
             blocking=True,
             description="Every vector that was stored at its decision comes out the same, bit for "
@@ -147,7 +149,7 @@ def _metadata(builds: list[FeatureBuild]) -> dict[str, dg.MetadataValue[Any]]:
         "feature_set": dg.MetadataValue.text(feature_set()),
         "features": dg.MetadataValue.int(len(FEATURES)),
         "sessions": dg.MetadataValue.md(records_table(rows)),
-        BUILDS: dg.MetadataValue.json([build.facts() for build in builds]),
+        BUILDS: facts_metadata([build.facts() for build in builds]),
     }
 
 
@@ -168,7 +170,7 @@ def _recomputation(builds: list[FeatureBuild]) -> dg.AssetCheckResult:
     shown = [(s, d.uuid, d.feature, d.stored, d.recomputed) for s, d in found[:_SHOWN]]
     head = ["session", "uuid", "feature", "stored", "recomputed"]
     return dg.AssetCheckResult(
-        check_name="vectors_equal_their_recomputation",
+        check_name=RECOMPUTED,
         asset_key="trade_features",
         passed=not found,
         severity=dg.AssetCheckSeverity.ERROR,

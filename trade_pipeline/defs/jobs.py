@@ -6,7 +6,7 @@ import dagster as dg
 
 from trade_pipeline.defs.canary import canary_deployment
 from trade_pipeline.defs.datasets import training_dataset
-from trade_pipeline.defs.features import trade_features
+from trade_pipeline.defs.features import RECOMPUTED, trade_features
 from trade_pipeline.defs.models import candidate_model, eligible_model, model_evaluation
 from trade_pipeline.defs.outcomes import shadow_outcomes
 from trade_pipeline.defs.report import performance_attribution, performance_report
@@ -24,9 +24,10 @@ backtest_job = dg.define_asset_job(
     executor_def=dg.in_process_executor,
 )
 
+# Contracts are of whole tables: learning_job judges them, not each of its days.
 labelling_job = dg.define_asset_job(
     "labelling_job",
-    selection=dg.AssetSelection.assets(shadow_outcomes),
+    selection=dg.AssetSelection.assets(shadow_outcomes).without_checks(),
     description="Labels of the picked days' decisions, as far as the market has gone on.",
     tags={"dagster/max_retries": "0"},
     executor_def=dg.in_process_executor,
@@ -34,7 +35,8 @@ labelling_job = dg.define_asset_job(
 
 features_job = dg.define_asset_job(
     "features_job",
-    selection=dg.AssetSelection.assets(trade_features),
+    selection=dg.AssetSelection.assets(trade_features).without_checks()
+    | dg.AssetSelection.checks(dg.AssetCheckKey(dg.AssetKey("trade_features"), RECOMPUTED)),
     description="The feature table of the picked days' decisions.",
     tags={"dagster/max_retries": "0"},
     executor_def=dg.in_process_executor,

@@ -39,8 +39,9 @@ def sessions_with_markets(
             found += 1
             yield session, feed
     if not found:
-        wanted = "session" if config.session is None else f"decision of session={config.session!r}"
+        which = "" if config.session is None else f", session={config.session!r}"
         raise BadConfig(
-            f"market={config.market!r}, data={config.data!r}: no {wanted} between {start} and {end} "
+            f"market={config.market!r}, data={config.data!r}{which}: no session between {start} "
+            f"and {end} "
             "ran on this market; materialise trade_candidates for these days first"
         )

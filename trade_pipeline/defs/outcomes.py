@@ -10,10 +10,11 @@ from trade_pipeline.core.outcome.shadow import LabelRun, label_session
 from trade_pipeline.core.records import TradeOutcome
 from trade_pipeline.core.session.version import code_version
 from trade_pipeline.defs.columns import column_schema
+from trade_pipeline.defs.facts import facts_metadata
 from trade_pipeline.defs.markdown import records_table
 from trade_pipeline.defs.markets import sessions_with_markets
 from trade_pipeline.defs.resources import TradeStore
-from trade_pipeline.defs.trades import DAYS, KINDS, OWNERS, SessionsConfig
+from trade_pipeline.defs.trades import DAYS, DAYS_APART, KINDS, OWNERS, SessionsConfig
 
 # The metadata for programs.
 LABELS = "labels"
@@ -27,7 +28,7 @@ LABELS = "labels"
     tags={"layer": "record"},
     code_version=code_version(),
     partitions_def=DAYS,
-    backfill_policy=dg.BackfillPolicy.single_run(),
+    backfill_policy=DAYS_APART,
     automation_condition=dg.AutomationCondition.eager()
     & dg.AutomationCondition.all_deps_blocking_checks_passed(),
     metadata={
@@ -122,6 +123,6 @@ def _made(runs: list[LabelRun]) -> dg.MaterializeResult[Any]:
             "new": dg.MetadataValue.int(sum(run.new for run in runs)),
             "corrected": dg.MetadataValue.int(sum(run.corrected for run in runs)),
             "sessions": dg.MetadataValue.md(records_table(sessions)),
-            LABELS: dg.MetadataValue.json([asdict(run) for run in runs]),
+            LABELS: facts_metadata([asdict(run) for run in runs]),
         }
     )

@@ -1,13 +1,18 @@
-"""Stored sessions, computed again: a partition holds the sessions that begin on its day."""
+"""Stored sessions, computed again: a partition holds the sessions that begin on its day.
+
+A session cannot be computed again from its middle: what it held, its equity and its protections
+follow from its beginning.
+"""
 
 from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
+from trade_pipeline.defs.facts import facts_metadata
 from trade_pipeline.defs.markdown import records_table
 from trade_pipeline.defs.resources import TradeStore
-from trade_pipeline.defs.trades import DAYS, KINDS, OWNERS
+from trade_pipeline.defs.trades import DAYS, DAYS_APART, KINDS, OWNERS
 
 CHECK = "decides_the_same_again"
 FACTS = "replay"
@@ -20,6 +25,9 @@ class ReplayConfig(dg.Config):
         [], description="Folders of recordings; simulated markets come from their seeds."
     )
     mentions: str | None = Field(None, description="Folder with hourly mention counts.")
+    session: str | None = Field(
+        None, description="Only this session; unset: each that begins on the picked days."
+    )
 
 
 @dg.asset(
@@ -30,7 +38,7 @@ class ReplayConfig(dg.Config):
     tags={"layer": "report"},
     code_version="1",
     partitions_def=DAYS,
-    backfill_policy=dg.BackfillPolicy.multi_run(1),
+    backfill_policy=DAYS_APART,
     check_specs=[
         dg.AssetCheckSpec(
             CHECK,
@@ -55,6 +63,7 @@ def replayed_records(
             data=[Path(folder) for folder in config.data],
             mentions=None if config.mentions is None else Path(config.mentions),
             between=context.partition_time_window,
+            only=config.session,
         )
     first, totals = found.first, found.totals
     rows: list[dict[str, Any]] = [
@@ -75,7 +84,7 @@ def replayed_records(
         metadata={
             "dagster/row_count": dg.MetadataValue.int(totals["records"]),
             "sessions": dg.MetadataValue.md(records_table(rows)),
-            FACTS: dg.MetadataValue.json(found.facts()),
+            FACTS: facts_metadata(found.facts()),
         },
         check_results=[
             dg.AssetCheckResult(
@@ -91,7 +100,7 @@ def replayed_records(
 replay_job = dg.define_asset_job(
     "replay_job",
     selection=dg.AssetSelection.assets(replayed_records),
-    description="The sessions that begin on the picked days, computed again: a run a day.",
+    description="The sessions that begin on the picked days, computed again.",
     tags={"dagster/max_retries": "0"},
     executor_def=dg.in_process_executor,
 )

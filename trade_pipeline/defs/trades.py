@@ -4,7 +4,8 @@ The days picked in the launchpad are the session's range.  Dagster gets one mate
 and day, never one a trade: the trades are in the database.
 """
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +33,19 @@ from trade_pipeline.defs.markdown import markdown_table
 from trade_pipeline.defs.resources import TradeStore
 
 DAYS = dg.DailyPartitionsDefinition(start_date="2020-09-01", timezone="UTC")
+
+
+def days_apart(environment: Mapping[str, str]) -> dg.BackfillPolicy:
+    """How a range of days runs whose days do not depend on each other.
+
+    With workers, a day is a run, which any of them takes.  Without, the starts of the runs would
+    take longer than the days, so that the range is one run of this machine.
+    """
+    workers = environment.get("TRADE_PIPELINE_BROKER_URL")
+    return dg.BackfillPolicy.multi_run(1) if workers else dg.BackfillPolicy.single_run()
+
+
+DAYS_APART = days_apart(os.environ)
 OWNERS = ["team:trading"]
 KINDS = {"postgres", "python"}
 

@@ -33,6 +33,7 @@ from trade_pipeline.core.store.database import Database, loss_reported
 from trade_pipeline.core.store.store import Store
 
 _TOLD = 10
+_NO_VECTORS = np.empty(0, np.int64), np.empty((0, len(NAMES)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,15 +205,17 @@ def parquet_of(decisions: Decisions, known_at: Ints, vectors: Floats) -> bytes:
     return _written(table)
 
 
-def joined(store: Store, builds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def joined(store: Store, session_id: str, builds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The facts of a session's days, in their order, as those of a single build of all of them.
 
     Its table is the very same, byte for byte.
 
     Args:
-        builds: of `FeatureBuild.facts`; at least one.
+        builds: of `FeatureBuild.facts`.
     """
+    nothing = parquet_of(Decisions([], [], np.empty(0, np.int64), {}), *_NO_VECTORS)
     parts = [pq.read_table(BytesIO(store.artifacts.get(one["table"]))) for one in builds]
+    parts.append(pq.read_table(BytesIO(nothing)))
     data = _written(pa.concat_tables(parts).combine_chunks())
     with store.database.connect() as connection:
         table = record_artifact(
@@ -222,7 +225,8 @@ def joined(store: Store, builds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     rows = sum(one["rows"] for one in builds)
     missing = sum(one["missing_share"] * one["rows"] for one in builds)
     return {
-        **{name: builds[0][name] for name in ("session_id", "feature_set")},
+        "session_id": session_id,
+        "feature_set": feature_set(),
         **{
             name: sum(one[name] for one in builds)
             for name in ("rows", "new_rows", "differences", "published", "seconds")

@@ -138,16 +138,16 @@ def label_session(
     )
 
 
-def summed(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def summed(session_id: str, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The facts of a session's days together.
 
     Args:
-        runs: `LabelRun`s as mappings, at least one.
+        runs: `LabelRun`s as mappings.
     """
     numbers = ("candidates", "labelled", "new", "corrected", "unended", "seconds", "unrecorded")
     refused = sum((Counter(one["refused"]) for one in runs), Counter[str]())
     return {
-        "session_id": runs[0]["session_id"],
+        "session_id": session_id,
         **{name: sum(one[name] for one in runs) for name in numbers},
         "refused": dict(refused),
     }

@@ -116,3 +116,26 @@ class Replay:
             "differences_shown_per_session": LIMIT,
             "sessions": [one.facts() for one in self.sessions],
         }
+
+
+def joined(parts: Sequence[Mapping[str, Any]], order: Sequence[str]) -> dict[str, Any]:
+    """The facts of replays of different sessions, as those of one replay of all of them.
+
+    Args:
+        parts: of `Replay.facts`.
+        order: ids of sessions, in the order in which they are told.
+    """
+    place = {session: n for n, session in enumerate(order)}
+    sessions = sorted(
+        (one for part in parts for one in part["sessions"]),
+        key=lambda one: place[one["session_id"]],
+    )
+    empty = Replay([])
+    found = [one for session in sessions for one in session["differences"]]
+    return {
+        **empty.facts(),
+        "differs": any(part["differs"] for part in parts),
+        **{name: sum(part[name] for part in parts) for name in empty.totals},
+        "first_difference": found[0] if found else None,
+        "sessions": sessions,
+    }

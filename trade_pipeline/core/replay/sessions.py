@@ -81,10 +81,12 @@ def replay_all(
     mentions: Path | None = None,
     begins: Begins | None = None,
     between: tuple[datetime, datetime] | None = None,
+    only: str | None = None,
 ) -> Replay:
     """The same for every session that is stored, the oldest first.
 
     Args:
+        only: a session, whose market ``data`` must not lack; None: all.
         between: only sessions that begin from the first moment on and before the second.  A session
             is the smallest part: its positions, equity and protections follow from its beginning.
     """
@@ -93,9 +95,11 @@ def replay_all(
         wanted = [
             name
             for name, begun in days.items()
-            if between is None or between[0] <= begun < between[1]
+            if (only is None or name == only)
+            and (between is None or between[0] <= begun < between[1])
         ]
-        replays = _Replays(store, connection, Markets(data, mentions), begins)
+        markets = Markets(data, mentions, strict=only is not None)
+        replays = _Replays(store, connection, markets, begins)
         return Replay([replays.of(name) for name in wanted])
 
 
