@@ -63,6 +63,11 @@ def test_the_assets_follow_the_flow_in_groups_with_owners_and_kinds() -> None:
         "dossier": ("outcome", ["trade_outcomes"], owners),
         "performance_attribution": ("outcome", ["trade_executions", "trade_outcomes"], owners),
         "experiment_report": ("outcome", ["trade_outcomes"], owners),
+        "replayed_records": (
+            "outcome",
+            ["trade_candidates", "trade_executions", "trade_outcomes"],
+            owners,
+        ),
         "shadow_outcomes": ("outcome", ["market_events", "trade_candidates"], owners),
         "rug_risk_model": ("features", ["market_events"], owners),
         "trade_features": (
@@ -129,6 +134,7 @@ def test_every_check_blocks() -> None:
         ("trade_outcomes", "one_outcome_per_closed_trade"): True,
         ("trade_outcomes", "cash_adds_up"): True,
         ("performance_attribution", "parts_sum_to_results"): True,
+        ("replayed_records", "decides_the_same_again"): True,
         ("trade_features", "vectors_equal_their_recomputation"): True,
         **{("training_dataset", guard): True for guard in GUARDS},
         **{("model_evaluation", gate): True for gate in GATES},

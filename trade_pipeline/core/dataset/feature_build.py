@@ -195,8 +195,8 @@ def parquet_of(decisions: Decisions, known_at: Ints, vectors: Floats) -> bytes:
     moments = pa.timestamp("us", tz="UTC")
     table = pa.table(
         {
-            "uuid": [str(uuid) for uuid in decisions.uuid],
-            "instrument": list(decisions.instrument),
+            "uuid": pa.array(map(str, decisions.uuid), pa.string()),
+            "instrument": pa.array(decisions.instrument, pa.string()),
             "decided_at": pa.array(decisions.at, moments),
             "known_at": pa.array(known_at, moments),
             **{name: vectors[:, column] for column, name in enumerate(NAMES)},

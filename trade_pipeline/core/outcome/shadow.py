@@ -19,7 +19,7 @@ import psycopg
 from pydantic import BaseModel, ConfigDict, Field
 
 from trade_pipeline.core.canonical import canonical_bytes
-from trade_pipeline.core.ids import micros
+from trade_pipeline.core.ids import micros, moment_of
 from trade_pipeline.core.ledger.bulk import append_bulk, lock_chain
 from trade_pipeline.core.market.feed import MarketFeed
 from trade_pipeline.core.market.recorded import RecordedMarket
@@ -103,10 +103,7 @@ def label_session(
         session = read_session(connection, session_id)
         require_market(session, feed, _account(connection, session))
         trading = settings_of(artifacts, session)
-        candidates = _candidates(connection, feed, session_id)
-        if between is not None:
-            start, end = between
-            candidates = [one for one in candidates if start <= one[2] < end]
+        candidates = _candidates(connection, feed, session_id, between)
         outcomes, refused = [], Counter[str]()
         number, unrecorded = 0, 0
         if session.mode != "backtest" and isinstance(feed, RecordedMarket):
@@ -178,15 +175,20 @@ def _account(connection: psycopg.Connection, session: Session) -> str | None:
 
 
 def _candidates(
-    connection: psycopg.Connection, feed: MarketFeed, session_id: str
+    connection: psycopg.Connection,
+    feed: MarketFeed,
+    session_id: str,
+    between: tuple[int, int] | None,
 ) -> list[tuple[UUID, int, int]]:
-    """UUID, token and moment of each decision, in their order."""
+    """UUID, token and moment of each decision (of a range of moments), in their order."""
     tokens = {instrument.name: token for token, instrument in enumerate(feed.instruments)}
     # An instrument of which nothing was recorded has no token.
+    start, end = (None, None) if between is None else map(moment_of, between)
     rows = connection.execute(
         "SELECT uuid, instrument, decided_at FROM trade.candidates WHERE chain_id = %s "
-        "ORDER BY chain_seq",
-        (session_id,),
+        "AND uuid >= coalesce(trade.uuid7_floor(%s::timestamptz), %s) "
+        "AND uuid < coalesce(trade.uuid7_floor(%s::timestamptz), %s) ORDER BY chain_seq",
+        (session_id, start, UUID(int=0), end, UUID(int=(1 << 128) - 1)),
     )
     return [(uuid, tokens.get(instrument, -1), micros(at)) for uuid, instrument, at in rows]
 
