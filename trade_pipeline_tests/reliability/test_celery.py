@@ -27,12 +27,12 @@ FILE = """
 name: stops
 market: simulated
 start: 2026-01-05
-end: 2026-01-09
-seeds: [1, 2, 3]
-set: {simulator.burn_in_days: 3}
+end: 2026-01-07
+seeds: [1, 2]
+set: {simulator.pools_per_day: 30, simulator.burn_in_days: 1, simulator.trades_max: 400}
 grid: {strategy.exits.stop_loss: [0.15, 0.3]}
 """
-SESSIONS = 6
+SESSIONS = 4
 PATIENCE = 600.0
 
 
@@ -95,8 +95,7 @@ def same(cluster: Cluster, told: Any, alone: tuple[Any, Any]) -> None:
     assert told["groups"] == expected["groups"]
     found = records(cluster.database)
     assert found == rows
-    assert len(found["candidates"]) > 100
-    assert len(found["outcomes"]) > 20
+    assert min(len(found[table]) for table in ("candidates", "executions", "outcomes")) > 10
     heads = HeadFiles(f"{cluster.shared['TRADE_PIPELINE_ARTIFACTS_URL']}/heads")
     assert verify_url(cluster.database.url("trade_reader"), heads).intact
 
