@@ -18,6 +18,9 @@ class Settings(BaseSettings):
         database_url: any PostgreSQL >= 15; unset: the embedded server under ``home``.
         admin_database_url: the login that migrates; unset: ``database_url``.
         dagster_url: Dagster's own storage (``postgresql+psycopg2://``); unset: the embedded server.
+        broker_url: Celery's broker (``redis://``, ``rediss://``, ...), whose workers then execute
+            all runs; unset: runs are processes of this machine.
+        batch_runs: how many runs Dagster's queue starts at once, live sessions and halts aside.
         cache_url: any Valkey or Redis for hot features; unset: an embedded Valkey under ``home``.
         cache_memory_mb: MiB that the embedded Valkey may hold.
         artifacts_url: a folder or any fsspec URL (``s3://...``); unset: ``home/artifacts``.
@@ -54,6 +57,8 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = None
     admin_database_url: SecretStr | None = None
     dagster_url: SecretStr | None = None
+    broker_url: SecretStr | None = None
+    batch_runs: int = Field(default=2, ge=1)
     cache_url: SecretStr | None = None
     cache_memory_mb: int = Field(default=256, ge=16)
     artifacts_url: str | None = None

@@ -69,6 +69,10 @@ for command in (
 ):
     app.command()(command)
 app.command("import")(imports.import_)
+# What follows the command's name is the command's own.
+app.command(
+    "exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
+)(trading.exec_)
 
 
 def main() -> None:

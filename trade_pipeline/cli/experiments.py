@@ -29,7 +29,8 @@ _INTERRUPTED = 130
 def run(
     file: Annotated[Path, typer.Argument(help="The experiment: YAML, TOML or JSON.")],
     workers: Annotated[
-        int | None, typer.Option(help="Sessions at once; unset, one for each processor.")
+        int | None,
+        typer.Option(help="Sessions at once; unset, one for each processor or Celery worker."),
     ] = None,
     dry_run: Annotated[bool, typer.Option(help="List the sessions and run none.")] = False,
     as_json: Json = False,
@@ -59,7 +60,7 @@ def run(
         if dry_run:
             _list(plan, stored, as_json)
             return
-        failed = _run_missing(store, plan, stored, workers or os.cpu_count() or 1, file)
+        failed = _run_missing(store, plan, stored, workers, file)
         with store.database.connect("trade_reader") as connection:
             comparison = compare(connection, store.artifacts, plan.design.name)
     if as_json:
@@ -107,12 +108,12 @@ def list_(as_json: Json = False) -> None:
 
 
 def _run_missing(
-    store: Store, plan: Plan, stored: set[str], workers: int, file: Path
+    store: Store, plan: Plan, stored: set[str], workers: int | None, file: Path
 ) -> list[dict[str, str]]:
     """Run what is not stored, link all that is, and make the report in the UI; gives failures."""
     from trade_pipeline.core.experiment.stored import begin_experiment, only_runner
     from trade_pipeline.core.ledger.experiments import link_experiment
-    from trade_pipeline.defs.experiment_runs import end_ghosts, run_sessions
+    from trade_pipeline.defs.experiment_runs import end_ghosts, launch_sessions, run_sessions
     from trade_pipeline.defs.instance import (
         dagster_environment,
         dagster_instance,
@@ -139,15 +140,18 @@ def _run_missing(
             err.print(f"{ghosts} runs of a command that was killed are reported as failed")
         try:
             with signals_end_it(), batch_progress(len(missing)) as advance:
-                failed = run_sessions(
-                    instance,
-                    dagster_environment(settings, server),
-                    name,
-                    missing,
-                    workers,
-                    advance,
-                    log,
-                )
+                if settings.broker_url is not None:
+                    failed = launch_sessions(instance, name, missing, workers, advance)
+                else:
+                    failed = run_sessions(
+                        instance,
+                        dagster_environment(settings, server),
+                        name,
+                        missing,
+                        workers or os.cpu_count() or 1,
+                        advance,
+                        log,
+                    )
         except Told:
             done = _count_stored(store, plan)
             err.print(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -143,6 +146,25 @@ def env() -> None:
     with dagster_server(settings) as server:
         for name, value in dagster_environment(settings, server).items():
             print(f"export {name}={shlex.quote(value)}")
+
+
+def exec_(
+    command: Annotated[list[str], typer.Argument(help="A command of Dagster or Celery.")],
+) -> None:
+    """Become a command of Dagster or Celery, with what it needs in its environment.
+
+    Starts no server.  Secrets come from the settings, whose values no command line shows.
+    """
+    from trade_pipeline.defs.instance import command_environment
+
+    environment = os.environ | command_environment(read_settings())
+    # Programs beside this one, also where its folder is not on the path.
+    beside = str(Path(sys.executable).parent)
+    program = shutil.which(command[0]) or shutil.which(command[0], path=beside)
+    if program is None:
+        raise BadConfig(f"command={command[0]!r}: no such program")
+    sys.stdout.flush()
+    os.execve(program, command, environment)
 
 
 def _facts(store: Any, run: Any) -> dict[str, Any]:

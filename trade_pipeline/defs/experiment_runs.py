@@ -1,8 +1,9 @@
 """Runs the sessions of an experiment in parallel, each as a run of the backtest job.
 
-The command that asks for them has processes of its own, which share Dagster's storage with the UI
-and its daemon, whether these are there or not.  So the runs are seen as any others, and they never
-stand in the queue before somebody's training.
+On one machine the command that asks for them has processes of its own (`run_sessions`), which share
+Dagster's storage with the UI and its daemon, whether these are there or not.  With a broker its
+workers execute them (`launch_sessions`).  Either way the runs are seen as any others, and they
+never stand in the queue before somebody's training.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import date, timedelta
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
@@ -29,6 +31,7 @@ from trade_pipeline.core.experiment.plan import PlannedSession
 from trade_pipeline.core.ids import micros
 from trade_pipeline.defs import experiment_worker
 from trade_pipeline.defs.experiment_worker import JOB, Done, Task
+from trade_pipeline.defs.launched_runs import LAUNCH, Launch, launch_and_wait
 from trade_pipeline.defs.process_group import guarded_group
 from trade_pipeline.defs.trades import DAYS
 
@@ -60,7 +63,10 @@ def require_days(market: MarketRange) -> None:
 
 
 def end_ghosts(instance: dg.DagsterInstance, experiment: str) -> int:
-    """Report runs of an experiment as failed whose command was killed; nobody may run it now."""
+    """Report runs of an experiment as failed whose command was killed; nobody may run it now.
+
+    Those that were launched are left: they do not end with a command, and are waited for.
+    """
     records = instance.get_run_records(
         dg.RunsFilter(
             job_name=JOB,
@@ -73,9 +79,24 @@ def end_ghosts(instance: dg.DagsterInstance, experiment: str) -> int:
             ],
         )
     )
-    for record in records:
-        instance.report_run_failed(record.dagster_run, "The command that ran it was killed.")
-    return len(records)
+    ghosts = [one.dagster_run for one in records if LAUNCH not in one.dagster_run.tags]
+    for run in ghosts:
+        instance.report_run_failed(run, "The command that ran it was killed.")
+    return len(ghosts)
+
+
+def launch_sessions(
+    instance: dg.DagsterInstance,
+    experiment: str,
+    sessions: Sequence[PlannedSession],
+    limit: int | None,
+    advance: Callable[[float], None],
+) -> list[Failed]:
+    """`run_sessions` by the instance's run launcher; see `launch_and_wait`."""
+    launches = [_launch(experiment, one) for one in sessions]
+    of = {launch.address(): one for launch, one in zip(launches, sessions, strict=True)}
+    failed = launch_and_wait(instance, launches, limit=limit, advance=advance)
+    return [Failed(of[one.launch.address()], one.run_id, one.why) for one in failed]
 
 
 def run_sessions(
@@ -195,22 +216,45 @@ class _Worker:
 
 def _task(run_id: str, experiment: str, session: PlannedSession) -> Task:
     market = session.market
+    first, last = _days(market)
     return Task(
         run_id=run_id,
-        config={
-            "market": market.kind,
-            "data": None if market.data is None else str(market.data),
-            "mentions": None if market.mentions is None else str(market.mentions),
-            "seed": session.world.seed,
-            "experiment": experiment,
-            "config": session.config.model_dump(mode="json", exclude_defaults=True),
-        },
-        first=market.start,
-        last=market.end - timedelta(days=1),
+        config=_config(experiment, session),
+        first=first,
+        last=last,
         start=micros(market.first_moment),
         end=micros(market.end_moment),
-        tags={EXPERIMENT: experiment, VARIANT: session.variant},
+        tags=_tags(experiment, session),
     )
+
+
+def _launch(experiment: str, session: PlannedSession) -> Launch:
+    return Launch(
+        JOB,
+        {"backtest_session": _config(experiment, session)},
+        _days(session.market),
+        _tags(experiment, session),
+    )
+
+
+def _config(experiment: str, session: PlannedSession) -> dict[str, Any]:
+    market = session.market
+    return {
+        "market": market.kind,
+        "data": None if market.data is None else str(market.data),
+        "mentions": None if market.mentions is None else str(market.mentions),
+        "seed": session.world.seed,
+        "experiment": experiment,
+        "config": session.config.model_dump(mode="json", exclude_defaults=True),
+    }
+
+
+def _days(market: MarketRange) -> tuple[date, date]:
+    return market.start, market.end - timedelta(days=1)
+
+
+def _tags(experiment: str, session: PlannedSession) -> dict[str, str]:
+    return {EXPERIMENT: experiment, VARIANT: session.variant}
 
 
 def _report(instance: dg.DagsterInstance, failed: Failed) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import date
@@ -11,14 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import yaml
 
+from trade_pipeline.core.errors import BadConfig
 from trade_pipeline.core.session.engine import Progress
 from trade_pipeline.core.store.server import EmbeddedPostgres
+from trade_pipeline.core.store.server_account import ServerError
+from trade_pipeline.defs.queue import BATCH, KIND
 from trade_pipeline.defs.resources import no_progress
 from trade_pipeline.settings import Settings
 
 DAGSTER_URL = "TRADE_PIPELINE_DAGSTER_URL"
-_RANGE_TAG = "dagster/asset_partition_range_"
+RANGE_TAG = "dagster/asset_partition_range_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,7 @@ def dagster_environment(settings: Settings, server: EmbeddedPostgres | None) -> 
     dagster_home = home / "dagster"
     dagster_home.mkdir(parents=True, exist_ok=True)
     new = dagster_home / f".dagster.yaml.{os.getpid()}"
-    new.write_bytes(project_file("dagster.yaml").read_bytes())
+    new.write_text(yaml.safe_dump(dagster_yaml(settings), sort_keys=False))
     new.replace(dagster_home / "dagster.yaml")
     environment = {"TRADE_PIPELINE_HOME": str(home), "DAGSTER_HOME": str(dagster_home)}
     if server is not None:
@@ -79,7 +83,50 @@ def dagster_environment(settings: Settings, server: EmbeddedPostgres | None) -> 
         environment["TRADE_PIPELINE_DATABASE_URL"] = settings.database_url.get_secret_value()
     if settings.artifacts_url is not None:
         environment["TRADE_PIPELINE_ARTIFACTS_URL"] = settings.artifacts_url
+    if settings.broker_url is not None:
+        environment["TRADE_PIPELINE_BROKER_URL"] = settings.broker_url.get_secret_value()
     return environment
+
+
+def command_environment(settings: Settings) -> dict[str, str]:
+    """`dagster_environment` for a command that another starts servers for.
+
+    Raises:
+        BadConfig: Dagster's storage is neither named nor was an embedded server ever started.
+    """
+    if settings.dagster_url is not None:
+        return dagster_environment(settings, None)
+    try:
+        return dagster_environment(settings, EmbeddedPostgres(settings.home / "postgres"))
+    except ServerError:
+        raise BadConfig(
+            "dagster_url=None: set TRADE_PIPELINE_DAGSTER_URL, or start the embedded server "
+            "with `trade-pipeline db start`"
+        ) from None
+
+
+def dagster_yaml(settings: Settings) -> dict[str, Any]:
+    """Dagster's configuration: dagster.yaml, and over it what the settings ask for."""
+    merged = _yaml("dagster.yaml")
+    if settings.broker_url is not None:
+        merged = overlaid(merged, _yaml("dagster.celery.yaml"))
+    runs = {"tag_concurrency_limits": [{"key": KIND, "value": BATCH, "limit": settings.batch_runs}]}
+    return overlaid(merged, {"concurrency": {"runs": runs}})
+
+
+def overlaid(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """What is above wins; mappings are merged, all else (lists, too) is replaced."""
+    merged = dict(below)
+    for name, value in above.items():
+        old = merged.get(name)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[name] = overlaid(old, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _yaml(name: str) -> dict[str, Any]:
+    read: dict[str, Any] = yaml.safe_load(project_file(name).read_text())
+    return read
 
 
 @contextmanager
@@ -161,7 +208,7 @@ def run_job(
         run_id=run_id,
         tags=dict(tags or {})
         | {
-            f"{_RANGE_TAG}{end}": day.isoformat()
+            f"{RANGE_TAG}{end}": day.isoformat()
             for end, day in (("start", first), ("end", last))
             if day is not None
         },
@@ -171,16 +218,11 @@ def run_job(
     return _job_run(result)
 
 
-def _job_run(result: dg.ExecuteInProcessResult) -> JobRun:
-    made: dict[str, dict[str, Any]] = {}
+def failures_of(events: Iterable[dg.DagsterEvent]) -> tuple[str, ...]:
+    """What the checks that refuse say, or else one message a failed step, of a run's events."""
     refused, failures = [], []
-    for event in result.all_events:
-        if event.is_step_materialization:
-            found = event.step_materialization_data.materialization
-            made[found.asset_key.to_user_string()] = {
-                name: value.value for name, value in found.metadata.items()
-            }
-        elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+    for event in events:
+        if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             check = event.asset_check_evaluation_data
             if not check.passed:
                 refused.append(f"{check.check_name}: {check.description}")
@@ -190,11 +232,21 @@ def _job_run(result: dg.ExecuteInProcessResult) -> JobRun:
             failures.append(
                 told.description if told and told.description else str(data.error_display_string)
             )
-    if not failures:
-        failures.append("the run failed: see its page in the UI")
+    return tuple(refused or failures)
+
+
+def _job_run(result: dg.ExecuteInProcessResult) -> JobRun:
+    made: dict[str, dict[str, Any]] = {}
+    for event in result.all_events:
+        if event.is_step_materialization:
+            found = event.step_materialization_data.materialization
+            made[found.asset_key.to_user_string()] = {
+                name: value.value for name, value in found.metadata.items()
+            }
     if result.success:
         return JobRun(result.run_id, (), made)
-    return JobRun(result.run_id, tuple(refused or failures), made)
+    told = failures_of(result.all_events) or ("the run failed: see its page in the UI",)
+    return JobRun(result.run_id, told, made)
 
 
 @contextmanager

@@ -27,7 +27,7 @@ _HOME = "DAGSTER_HOME"
 # Installed commands, and the modules that stand for them behind `python -m`.
 _COMMANDS = {
     "dagster", "dagster-daemon", "dagster-webserver", "dagster_webserver",
-    "trade-pipeline", "trade_pipeline",
+    "trade-pipeline", "trade_pipeline", "celery",
 }  # fmt: skip
 _LOOK_SECONDS = 1.0
 # A worker that was told to end and did not is killed after this.

@@ -5,11 +5,17 @@ from __future__ import annotations
 import dagster as dg
 from dagster import QueuedRunCoordinator, SubmitRunContext
 
-# dagster.yaml limits how many runs of the kind `batch` there are at once.
+# The setting `batch_runs` limits how many runs of the kind `batch` there are at once.
 KIND = "trade_pipeline/queue"
-BATCH = "batch"
-# Of a job that starts at once.  Nothing of it is tried again: what comes next recovers.
-AT_ONCE = {KIND: "at_once", "dagster/priority": "100", "dagster/max_retries": "0"}
+BATCH, LIVE = "batch", "live"
+# Of a job that starts at once.  Nothing of it is tried again: what comes next recovers.  Where
+# Celery's workers execute runs, those of the queue `live` have no other work.
+AT_ONCE = {
+    KIND: "at_once",
+    "dagster/priority": "100",
+    "dagster/max_retries": "0",
+    "dagster-celery/queue": LIVE,
+}
 
 
 class TradeRunCoordinator(QueuedRunCoordinator):

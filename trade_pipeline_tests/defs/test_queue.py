@@ -7,7 +7,6 @@ from typing import Any
 
 import dagster as dg
 import pytest
-import yaml
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
 from dagster._core.test_utils import create_run_for_test, instance_for_test
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import (
@@ -15,16 +14,17 @@ from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import (
 )
 
 from trade_pipeline.definitions import defs
-from trade_pipeline.defs.instance import project_file
+from trade_pipeline.defs.instance import dagster_yaml
 from trade_pipeline.defs.queue import TradeRunCoordinator
+from trade_pipeline.settings import Settings
 
 _LOCATION = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("trade_pipeline"), "__repository__")
 
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    """An instance with the queue of the product's own dagster.yaml."""
-    settings = yaml.safe_load(project_file("dagster.yaml").read_text())
+    """An instance with the queue of the product's own configuration."""
+    settings = dagster_yaml(Settings(_env_file=None))
     kept: dict[str, Any] = {name: settings[name] for name in ("run_coordinator", "concurrency")}
     with instance_for_test(overrides=kept) as made:
         yield made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -221,6 +222,32 @@ def test_the_environment_of_dagster_dev_is_printed_for_a_shell(run: Run, home: P
     assert given["DAGSTER_HOME"] == str(home.resolve() / "dagster")
     assert given["TRADE_PIPELINE_DAGSTER_URL"].startswith("postgresql+psycopg2://dagster:")
     assert (home / "dagster" / "dagster.yaml").is_file()
+
+
+def test_exec_becomes_a_command_that_knows_the_storage_and_gets_its_own_options(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRADE_PIPELINE_HOME", str(home))
+    monkeypatch.setenv("TRADE_PIPELINE_BROKER_URL", "redis://broker.example.org/1")
+    told = (
+        "import os,sys;print(os.environ['DAGSTER_HOME'], os.environ['TRADE_PIPELINE_DAGSTER_URL']"
+    )
+    program = [sys.executable, "-c", f"{told}, os.getpid(), *sys.argv[1:]); sys.exit(7)"]
+    command = [sys.executable, "-m", "trade_pipeline.cli", "exec", *program, "-Q", "live", "--help"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        out, _ = process.communicate(timeout=120)
+    dagster_home, url, pid, *given = out.removeprefix(f"{home.resolve()}/").split()
+    assert (dagster_home, given) == ("dagster", ["-Q", "live", "--help"])
+    assert url.startswith("postgresql+psycopg2://dagster:")
+    # The very process: signals reach the command, and its exit code is seen.
+    assert (int(pid), process.returncode) == (process.pid, 7)
+    assert "WorkerRunLauncher" in (home / "dagster" / "dagster.yaml").read_text()
+
+
+def test_exec_of_nothing_that_is_installed_is_one_line(run: Run) -> None:
+    code, _, err = run("exec", "no-such-program")
+    assert code == 2
+    assert "command='no-such-program': no such program" in err
 
 
 def test_the_help_of_every_command_is_printed(run: Run) -> None:
