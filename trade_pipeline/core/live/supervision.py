@@ -13,6 +13,8 @@ from trade_pipeline.core.live.lease import LeaseRow
 
 # A run that has no lease after this long will not get it.
 START_SECONDS = 60.0
+# One that has no process after this long was lost on its way: live sessions wait for nobody.
+WAIT_SECONDS = 180.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,8 @@ def judge(
         if run.run_id == holder:
             continue
         had_it = run.run_id == last
-        if not run.waiting and (had_it or run.seconds > START_SECONDS):
+        patience = WAIT_SECONDS if run.waiting else START_SECONDS
+        if run.seconds > patience or (had_it and not run.waiting):
             ghosts.append(run.run_id)
         else:
             coming.append(run.run_id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -38,7 +37,8 @@ class ArtifactStore:
 
     def __init__(self, url: str, heads_url: str | None = None) -> None:
         self.heads = HeadFiles(heads_url or f"{url.rstrip('/')}/heads")
-        self._files, self._root = fsspec.core.url_to_fs(url)
+        # Listings of object stores are cached otherwise, and others write here, too.
+        self._files, self._root = fsspec.core.url_to_fs(url, use_listings_cache=False)
         self._local = "file" in self._files.protocol
 
     def uri(self, address: str) -> str:
@@ -49,14 +49,13 @@ class ArtifactStore:
         """Store bytes (once) and return their address; they are whole or not there."""
         address = address_of(data)
         path = self._path(address)
-        if self._files.exists(path) and self._files.size(path) == len(data):
+        if self._size(path) == len(data):
             return address
         if self._local:
             # A crash must leave no short file under the address, and no row that names a lost one.
             write_durably(Path(path), data)
         else:
-            # Object stores write an object as a whole.
-            self._files.makedirs(os.path.dirname(path), exist_ok=True)
+            # Object stores write an object as a whole, and have no folders.
             self._files.pipe_file(path, data)
         return address
 
@@ -75,6 +74,9 @@ class ArtifactStore:
     def remove(self, address: str) -> bool:
         """Remove the bytes of an address; whether there were any."""
         path = self._path(address)
+        # An object store does not tell whether there was anything to remove.
+        if self._size(path) is None:
+            return False
         try:
             self._files.rm_file(path)
         except FileNotFoundError:
@@ -84,6 +86,12 @@ class ArtifactStore:
     def exists(self, address: str) -> bool:
         """Whether something is stored at an address; whether it is whole, `get` tells."""
         return bool(self._files.exists(self._path(address)))
+
+    def _size(self, path: str) -> int | None:
+        try:
+            return int(self._files.info(path)["size"])
+        except FileNotFoundError:
+            return None
 
     def _path(self, address: str) -> str:
         if not is_address(address):

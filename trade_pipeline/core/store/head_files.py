@@ -216,8 +216,24 @@ class HeadFiles:
         return files
 
     def _put(self, path: str, data: bytes, *, exclusive: bool = False) -> None:
-        if not self._local:
+        if self._local:
+            write_durably(Path(path), data, exclusive=exclusive)
+        elif exclusive:
+            self._create(path, data)
+        else:
             # Object stores write an object as a whole.
-            self._files.pipe_file(path, data, mode="create" if exclusive else "overwrite")
-            return
-        write_durably(Path(path), data, exclusive=exclusive)
+            self._files.pipe_file(path, data)
+
+    def _create(self, path: str, data: bytes) -> None:
+        try:
+            self._files.pipe_file(path, data, mode="create")
+        except FileExistsError:
+            raise
+        except OSError:
+            # s3fs tells a failed precondition by no type of its own.
+            there = self._cat([path]).get(path)
+            if there is None:
+                raise
+            # An answer may get lost: the client asks again, and is refused for its own object.
+            if there != data:
+                raise FileExistsError(f"{self._files.unstrip_protocol(path)} exists") from None

@@ -38,7 +38,9 @@ def running(run_id: str, seconds: float = 5.0) -> SeenRun:
         (True, lease("x", False), True, [running("x", 9e4)], True, ("x",)),
         # Another is on its way; one that never got the lease is not.
         (True, lease("x"), False, [running("y")], False, ()),
-        (True, lease("x"), False, [SeenRun("y", True, 300.0)], False, ()),
+        (True, lease("x"), False, [SeenRun("y", True, 170.0)], False, ()),
+        # It was lost on its way to a process.
+        (True, lease("x"), False, [SeenRun("y", True, 190.0)], True, ("y",)),
         (True, lease("x"), False, [running("y", 90.0)], True, ("y",)),
         # Two at once: the one without the lease ends by itself, or is a ghost.
         (True, lease("x"), True, [running("x"), running("y")], False, ()),
