@@ -28,16 +28,16 @@ secret() {
     printf '%s\n' "$2" >"$made/$1"
 }
 
-migrator=$(random) writer=$(random) dagster=$(random) broker=$(random) cache=$(random)
+migrator=$(random) app=$(random) dagster=$(random) broker=$(random) cache=$(random)
 store_key=$(random) store_secret=$(random) ui=$(random)
 
 secret postgres_password "$(random)"
 secret migrator_password "$migrator"
-secret writer_password "$writer"
+secret app_password "$app"
 secret dagster_password "$dagster"
 secret trade_pipeline_admin_database_url \
     "postgresql://trade_migrator:$migrator@postgres:5432/trade_pipeline"
-secret trade_pipeline_database_url "postgresql://trade_writer:$writer@postgres:5432/trade_pipeline"
+secret trade_pipeline_database_url "postgresql://trade_app:$app@postgres:5432/trade_pipeline"
 secret trade_pipeline_dagster_url "postgresql+psycopg2://dagster:$dagster@postgres:5432/dagster"
 
 secret broker_auth "requirepass $broker"

@@ -1,13 +1,13 @@
 #!/bin/sh
 # Run once by the image of PostgreSQL, in an empty cluster: who may log in, and the two databases.
-# trade_migrator migrates and owns the records' database; the product logs in as trade_writer, which
-# can add records and change none; Dagster has a database of its own.  The migrations make what else
-# there is.
+# trade_migrator migrates and owns the records' database.  The product logs in as trade_app, which is
+# nobody by itself and becomes trade_writer, trade_reader or trade_admin: they can add records and
+# change none.  Dagster has a database of its own.  The migrations make what else there is.
 set -eu
 secrets=${SECRETS:-/run/secrets}
 psql --set ON_ERROR_STOP=1 --quiet --username "$POSTGRES_USER" --dbname "$POSTGRES_DB" \
     --set migrator="$(cat "$secrets/migrator_password")" \
-    --set writer="$(cat "$secrets/writer_password")" \
+    --set app="$(cat "$secrets/app_password")" \
     --set dagster="$(cat "$secrets/dagster_password")" <<'SQL'
 -- No log shows a password.
 SET log_statement = 'none';
@@ -19,8 +19,10 @@ CREATE DATABASE dagster OWNER dagster;
 REVOKE CONNECT ON DATABASE trade_pipeline, dagster FROM PUBLIC;
 -- Made by the one who migrates, who may then act for them.
 SET ROLE trade_migrator;
-CREATE ROLE trade_writer LOGIN PASSWORD :'writer';
-CREATE ROLE trade_reader LOGIN;
-CREATE ROLE trade_admin LOGIN;
-GRANT CONNECT ON DATABASE trade_pipeline TO trade_writer, trade_reader, trade_admin;
+CREATE ROLE trade_writer NOLOGIN;
+CREATE ROLE trade_reader NOLOGIN;
+CREATE ROLE trade_admin NOLOGIN;
+CREATE ROLE trade_app LOGIN NOINHERIT PASSWORD :'app';
+GRANT trade_writer, trade_reader, trade_admin TO trade_app;
+GRANT CONNECT ON DATABASE trade_pipeline TO trade_app;
 SQL

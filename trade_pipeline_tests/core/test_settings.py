@@ -42,5 +42,5 @@ def test_a_folder_of_secrets_that_is_not_there_is_refused_by_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRADE_PIPELINE_SECRETS_DIR", str(tmp_path / "away"))
-    with pytest.raises(BadConfig, match="TRADE_PIPELINE_SECRETS_DIR=.*away': no such folder"):
+    with pytest.raises(BadConfig, match=r"TRADE_PIPELINE_SECRETS_DIR=.*away': no such folder"):
         Settings(_env_file=None)
