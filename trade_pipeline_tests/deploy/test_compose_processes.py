@@ -115,7 +115,7 @@ def _ask_for_a_session(services: Composition) -> None:
 
 def _runs_a_backtest_on_a_batch_worker(deployment: Deployment) -> None:
     began = time.monotonic()
-    trading = CONFIG.model_dump(mode="json")
+    trading = CONFIG.model_dump(mode="json", exclude_none=True)
     asked = {"market": "simulated", "seed": 7, "config": trading}
     run = deployment.ui.launch(
         "backtest_job",
