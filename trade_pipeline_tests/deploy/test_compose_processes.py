@@ -29,8 +29,8 @@ pytestmark = [
 ACCOUNT = "paper"
 # How long a session is looked at after something was restarted.
 QUIET_SECONDS = 8.0
-SUCCESSOR_SECONDS = 120.0
-RUN_SECONDS = 240.0
+SUCCESSOR_SECONDS = 240.0
+RUN_SECONDS = 600.0
 
 
 class Deployment:

@@ -1,4 +1,4 @@
-"""The units of one machine as processes: UI and sessions end and start one by one, behind a login."""
+"""The units of one machine as processes: UI and sessions end one by one, behind one login."""
 
 from __future__ import annotations
 
