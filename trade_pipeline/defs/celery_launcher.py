@@ -18,7 +18,8 @@ from trade_pipeline.defs.queue import BATCH
 
 # A worker that does not answer may be busy, or its network away for a while.
 MISSING_SECONDS = 60.0
-_ANSWER_SECONDS = 2.0
+ANSWER_SECONDS = 2.0
+_QUESTIONS = 3
 
 
 class WorkerRunLauncher(CeleryRunLauncher):
@@ -38,14 +39,23 @@ class WorkerRunLauncher(CeleryRunLauncher):
 
     def slots(self, queue: str = BATCH) -> int:
         """How many runs the workers of a queue execute at once; 0: no worker answers."""
-        inspect = self.celery.control.inspect(timeout=_ANSWER_SECONDS)
-        queues = inspect.active_queues() or {}
-        stats = inspect.stats() or {}
-        return sum(
-            int(stats[worker]["pool"]["max-concurrency"])
-            for worker, consumed in queues.items()
-            if worker in stats and any(one["name"] == queue for one in consumed)
-        )
+        inspect = self.celery.control.inspect(timeout=ANSWER_SECONDS)
+        # On a busy machine the first answer may be late.
+        for _ in range(_QUESTIONS):
+            queues = inspect.active_queues() or {}
+            consumers = {
+                worker
+                for worker, consumed in queues.items()
+                if any(one["name"] == queue for one in consumed)
+            }
+            stats = inspect.stats() if consumers else None
+            if stats:
+                return sum(
+                    int(told["pool"]["max-concurrency"])
+                    for worker, told in stats.items()
+                    if worker in consumers
+                )
+        return 0
 
     def launch_run(self, context: LaunchRunContext) -> None:
         """Give a run to the workers of its queue.
@@ -93,7 +103,7 @@ class WorkerRunLauncher(CeleryRunLauncher):
         known = self.celery.control.inspect(
             destination=None if worker is None else [worker],
             limit=None if worker is None else 1,
-            timeout=_ANSWER_SECONDS,
+            timeout=ANSWER_SECONDS,
         ).query_task(task_id)
         answers = known or {}
         if any(task_id in tasks for tasks in answers.values()):
