@@ -52,7 +52,7 @@ def dockerfile_environment() -> dict[str, str]:
     """What the image sets, without PATH."""
     text = (DEPLOY / "Dockerfile").read_text().replace("\\\n", " ")
     last = text[text.rindex("\nFROM ") :]
-    found = dict(re.findall(r'([A-Z_]+)="?([^"\s]+)"?', re.search(r"\nENV (.*)", last)[1]))  # type: ignore[index]
+    found = dict(re.findall(r'([A-Z_]+)="?([^"\s]+)"?', re.search(r"\nENV (.*)", last)[1]))
     found.pop("PATH")
     return found
 

@@ -53,17 +53,17 @@ class Deployment:
             held = holder_of(lease, holder_is_connected(connection, ACCOUNT))
         return held, 0 if lease is None else lease.epoch
 
-    def market_time(self) -> int:
-        """How far the session told that it has come."""
+    def market_time(self) -> str:
+        """How far the session told that it has come; nothing while it has not told."""
         with self.database.connect("trade_reader") as connection:
             lease = read_lease(connection, ACCOUNT)
-        return int((dict(lease.told) if lease else {}).get("market_time") or 0)
+        return str((dict(lease.told) if lease else {}).get("market_time") or "")
 
     def trades(self) -> bool:
         """Whether there is one session that trades, and the UI shows its run alone."""
         held = self.holder()[0]
         active = {run for run, status in self.ui.runs("live_job").items() if status in ACTIVE}
-        return held is not None and active == {held} and self.market_time() > 0
+        return held is not None and active == {held} and self.market_time() != ""
 
     def goes_on(self, what: str, before: tuple[str | None, int]) -> None:
         """The same session trades on."""

@@ -101,7 +101,7 @@ def test_the_code_server_is_found_by_its_variables(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("CODE_SERVER_HOST", "code.example.org")
     monkeypatch.setenv("CODE_SERVER_PORT", "4321")
     (found,) = location_origins_from_yaml_paths([str(DEPLOY / "workspace.yaml")])
-    assert (found.host, found.port) == ("code.example.org", 4321)  # type: ignore[attr-defined]
+    assert (found.host, found.port) == ("code.example.org", 4321)
     # The state of schedules and sensors goes with the location's name.
     (local,) = yaml.safe_load((ROOT / "workspace.yaml").read_text())["load_from"]
     assert found.location_name == local["python_module"]["location_name"]

@@ -168,14 +168,14 @@ class Machine:
             held = holder_of(lease, holder_is_connected(connection, ACCOUNT))
         return held, 0 if lease is None else lease.epoch
 
-    def market_time(self) -> int:
-        """How far the session told that it has come."""
+    def market_time(self) -> str:
+        """How far the session told that it has come; nothing while it has not told."""
         with (
             Database.embedded(self.home / "postgres") as database,
             database.connect("trade_reader") as connection,
         ):
             lease = read_lease(connection, ACCOUNT)
-        return int((dict(lease.told) if lease else {}).get("market_time") or 0)
+        return str((dict(lease.told) if lease else {}).get("market_time") or "")
 
     def goes_on(self, session: tuple[str | None, int]) -> None:
         """The same session trades on, and Dagster started no other."""
@@ -234,7 +234,7 @@ def test_a_session_of_its_own_unit_outlives_ui_and_daemon_and_only_who_logs_in_s
     assert machine.ui.ask(_STOP, id=found["id"])["stopSensor"]["__typename"] != "PythonError"
 
     machine.start("trade-pipeline-live@")
-    took = wait_for(lambda: machine.market_time() > 0, PATIENCE, "a session")
+    took = wait_for(lambda: machine.market_time() != "", PATIENCE, "a session")
     machine.measured.append(("start of live@paper to a session that trades", took))
     session = machine.session()
     assert session == ("command line", 1)
@@ -253,7 +253,7 @@ def test_a_session_of_its_own_unit_outlives_ui_and_daemon_and_only_who_logs_in_s
         lambda: machine.session() == ("command line", 2), PATIENCE, "a successor"
     )  # fmt: skip
     machine.measured.append(("SIGKILL of live@paper: a successor holds the lease", took))
-    wait_for(lambda: machine.market_time() > 0, PATIENCE, "the successor's trading")
+    wait_for(lambda: machine.market_time() != "", PATIENCE, "the successor's trading")
 
     machine.measured.append(("live@paper: ended", machine.stop("trade-pipeline-live@")))
     assert machine.session() == (None, 2)
