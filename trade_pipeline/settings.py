@@ -1,15 +1,34 @@
-"""Settings from the environment (``TRADE_PIPELINE_*``) and ``.env``; unset, all is embedded."""
+"""Settings from the environment (``TRADE_PIPELINE_*``), ``.env`` and a folder of secrets.
+
+Unset, all is embedded.
+"""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+)
+
+from trade_pipeline.core.errors import BadConfig
+
+SECRETS_DIR = "TRADE_PIPELINE_SECRETS_DIR"
+# Where Docker puts them.
+_CONTAINER_SECRETS = Path("/run/secrets")
 
 
 class Settings(BaseSettings):
     """Where the product keeps its things.
+
+    What neither the environment nor ``.env`` tells may be a file of the folder that
+    TRADE_PIPELINE_SECRETS_DIR names (``/run/secrets`` where there is one): a file for each setting,
+    with the variable's name in small letters, such as ``trade_pipeline_database_url``.
 
     Attributes:
         home: folder of everything embedded.
@@ -84,3 +103,29 @@ class Settings(BaseSettings):
     venue_sandbox: bool = False
     bot_config: Path | None = None
     alert_urls: SecretStr | None = None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The first source that tells a setting wins.
+
+        Raises:
+            BadConfig: the folder of secrets that is named is none.
+        """
+        secrets = SecretsSettingsSource(settings_cls, secrets_dir=_secrets_folder())
+        return init_settings, env_settings, dotenv_settings, secrets
+
+
+def _secrets_folder() -> Path | None:
+    named = os.environ.get(SECRETS_DIR)
+    if not named:
+        return _CONTAINER_SECRETS if _CONTAINER_SECRETS.is_dir() else None
+    if not Path(named).is_dir():
+        raise BadConfig(f"{SECRETS_DIR}={named!r}: no such folder")
+    return Path(named)

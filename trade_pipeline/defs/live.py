@@ -9,7 +9,7 @@ from pydantic import Field
 from trade_pipeline.core.session.version import code_version
 from trade_pipeline.defs.markdown import records_table
 from trade_pipeline.defs.owner import OwnerWatch, dev_is_gone, end_orphans, owners
-from trade_pipeline.defs.queue import AT_ONCE
+from trade_pipeline.defs.queue import TRADING
 from trade_pipeline.defs.resources import TradeStore
 from trade_pipeline.defs.trades import KINDS, OWNERS
 from trade_pipeline.settings import Settings
@@ -88,7 +88,7 @@ live_job = dg.define_asset_job(
     "live_job",
     selection=dg.AssetSelection.assets(live_session),
     description="One session of an account. The sensor starts it; two at once do no harm.",
-    tags=AT_ONCE,
+    tags=TRADING,
     executor_def=dg.in_process_executor,
 )
 
@@ -171,7 +171,7 @@ def _halt_job(action: str, description: str) -> dg.JobDefinition:
     @dg.job(
         name=f"{action}_job",
         description=description,
-        tags=AT_ONCE,
+        tags=TRADING,
         executor_def=dg.in_process_executor,
     )
     def job() -> None:

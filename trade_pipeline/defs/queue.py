@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import dagster as dg
 from dagster import QueuedRunCoordinator, SubmitRunContext
 
@@ -16,6 +18,15 @@ AT_ONCE = {
     "dagster/max_retries": "0",
     "dagster-celery/queue": LIVE,
 }
+# Of a job that trades or halts, where runs are jobs of Kubernetes: its pod is placed first, by the
+# class in deploy/kubernetes.yaml, and has memory of its own.
+_POD = {
+    "pod_spec_config": {"priority_class_name": "trade-pipeline-live"},
+    "container_config": {
+        "resources": {"requests": {"cpu": "500m", "memory": "1Gi"}, "limits": {"memory": "4Gi"}}
+    },
+}
+TRADING = AT_ONCE | {"dagster-k8s/config": json.dumps(_POD)}
 
 
 class TradeRunCoordinator(QueuedRunCoordinator):

@@ -68,7 +68,7 @@ class Database(Closing):
 
     @classmethod
     def at(cls, url: str) -> Self:
-        """A server by URL whose login is ``trade_writer`` or may become it."""
+        """A server by URL whose login may become each of the three roles."""
         database = cls(url, None, "", ExitStack())
         with database.connect("trade_reader") as connection:
             missing = check_applied(connection, _read_migrations(migrations_folder()))
