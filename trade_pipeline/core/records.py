@@ -31,12 +31,16 @@ from trade_pipeline.core.validation import (
 
 
 class TerminationReason(StrEnum):
-    """Why a trade ended.  ``NOT_FILLED``: a shadow whose entry the venue refused."""
+    """Why a trade ended.
+
+    ``STRATEGY_EXIT``: an own rule said so; ``NOT_FILLED``: a shadow whose entry the venue refused.
+    """
 
     STOP_LOSS = "stop_loss"
     PROFIT_TARGET = "profit_target"
     MAX_HOLD = "max_hold"
     RUGPULL_EXIT = "rugpull_exit"
+    STRATEGY_EXIT = "strategy_exit"
     MANUAL = "manual"
     SESSION_END = "session_end"
     NOT_FILLED = "not_filled"
