@@ -31,10 +31,7 @@ from trade_pipeline.core.validation import (
 
 
 class TerminationReason(StrEnum):
-    """Why a trade ended.
-
-    ``STRATEGY_EXIT``: an own rule said so; ``NOT_FILLED``: a shadow whose entry the venue refused.
-    """
+    """Why a trade ended.  ``NOT_FILLED``: a shadow whose entry the venue refused."""
 
     STOP_LOSS = "stop_loss"
     PROFIT_TARGET = "profit_target"
@@ -352,10 +349,9 @@ class TradeOutcome:
 
     def __post_init__(self) -> None:
         require_uuid(self.uuid)
-        require_value("realized_pnl_percent", self.realized_pnl_percent)
-        require_number("realized_pnl_percent", self.realized_pnl_percent)
-        require_value("time_in_market_seconds", self.time_in_market_seconds)
-        require_number("time_in_market_seconds", self.time_in_market_seconds, 0)
+        for name, low in (("realized_pnl_percent", None), ("time_in_market_seconds", 0)):
+            require_value(name, getattr(self, name))
+            require_number(name, getattr(self, name), low)
         require_member(TerminationReason, "termination_reason", self.termination_reason)
         if self.kind not in ("realised", "shadow"):
             raise InvalidRecord("kind", self.kind, "realised or shadow")

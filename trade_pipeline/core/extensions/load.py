@@ -1,7 +1,7 @@
 """The user's own modules: which are named, and what they hold.
 
-Only modules that the user named are ever imported: settings and models that come out of the database
-name classes, too, and what they name is not executed unless it is one of these.
+Only modules that the user named are ever imported: settings and models that come out of the
+database name classes, too, and what they name is not executed unless it is one of these.
 """
 
 from __future__ import annotations

@@ -294,7 +294,7 @@ def _check_gates(
 def _own_rule(
     one: Decided, confidence: float, settings: TradingConfig, vector: Floats
 ) -> tuple[str, bool | None]:
-    """The gate of an own rule: the reason that it gives, and whether it refuses; None: not known."""
+    """The gate of an own rule: its reason, and whether it refuses; None: not known."""
     candidate = one.candidate
     stored = str(candidate.document["reason"])
     by_rule = stored if stored.startswith(PREFIX) else PREFIX

@@ -122,7 +122,7 @@ class StrategyConfig(_Settings):
         """
         if not isinstance(given, Mapping) or not isinstance(given.get("rules"), str):
             return given
-        values: Mapping[str, Any] = given
+        values: dict[str, Any] = dict(given)
         if values.keys() >= cls.model_fields.keys():
             return values
         return _above(class_of(values["rules"], Strategy, RULES).config, values)
@@ -137,6 +137,8 @@ def _above(beneath: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, An
     found = dict(beneath)
     for name, value in given.items():
         below = found.get(name)
-        nested = isinstance(below, Mapping) and isinstance(value, Mapping)
-        found[name] = _above(below, value) if nested else value
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            found[name] = _above(below, value)
+        else:
+            found[name] = value
     return found
