@@ -349,7 +349,7 @@ class TradeOutcome:
 
     def __post_init__(self) -> None:
         require_uuid(self.uuid)
-        for name, low in (("realized_pnl_percent", None), ("time_in_market_seconds", 0)):
+        for name, low in (("realized_pnl_percent", -math.inf), ("time_in_market_seconds", 0)):
             require_value(name, getattr(self, name))
             require_number(name, getattr(self, name), low)
         require_member(TerminationReason, "termination_reason", self.termination_reason)

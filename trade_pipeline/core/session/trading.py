@@ -36,8 +36,7 @@ class Trading:
 
     Args:
         state: gives a token's state at the present moment.
-        desk: told of each order, where orders leave this process.
-        rule_failed: see `OwnExit`.
+        desk: told of each order, where orders leave this process; ``rule_failed``: see `OwnExit`.
 
     Attributes:
         timers: heap of (due, number, token); the session fires those that are due.
