@@ -127,6 +127,12 @@ class StrategyConfig(_Settings):
             return values
         return _above(class_of(values["rules"], Strategy, RULES).config, values)
 
+    @model_validator(mode="after")
+    def _settings_of_rules(self) -> StrategyConfig:
+        if self.rule_settings and self.rules is None:
+            raise ValueError(f"rule_settings={self.rule_settings!r}: there are no rules to set")
+        return self
+
     def plain(self) -> dict[str, Any]:
         """As plain data for JSON; without own rules as it was before there were any."""
         without = {"rules", "rule_settings"} if self.rules is None else set()
