@@ -152,7 +152,7 @@ def _mlflow(folder: Path, training: Training) -> float | None:
     install = [*uv, "pip", "install", "--quiet", "--python", str(python), *wanted]
     if subprocess.run(install, check=False).returncode:
         return None
-    training.model.regressor.save_model(folder / "model.json")
+    training.model.scorer.regressor.save_model(folder / "model.json")
     script = Path(__file__).with_name("mlflow_register.py")
     done = subprocess.run([python, script, folder], capture_output=True, text=True, check=False)
     if done.returncode:

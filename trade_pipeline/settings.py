@@ -23,7 +23,21 @@ SECRETS_DIR = "TRADE_PIPELINE_SECRETS_DIR"
 _CONTAINER_SECRETS = Path("/run/secrets")
 
 
-class Settings(BaseSettings):
+class ExtensionSettings(BaseSettings):
+    """Whose code is added, by itself: it is read wherever features are, and needs nothing else.
+
+    Attributes:
+        extensions: Python modules of one's own, separated by commas; see docs/extending.md.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="TRADE_PIPELINE_", env_file=".env", extra="ignore", env_ignore_empty=True
+    )
+
+    extensions: str = ""
+
+
+class Settings(ExtensionSettings):
     """Where the product keeps its things.
 
     What neither the environment nor ``.env`` tells may be a file of the folder that
@@ -66,10 +80,6 @@ class Settings(BaseSettings):
         alert_urls: Apprise URLs of the channels that are told what happens, such as
             ``tgram://token/chat``, separated by commas or spaces; they hold secrets.
     """
-
-    model_config = SettingsConfigDict(
-        env_prefix="TRADE_PIPELINE_", env_file=".env", extra="ignore", env_ignore_empty=True
-    )
 
     home: Path = Path(".trade_pipeline")
     postgres_bin: Path | None = None

@@ -26,6 +26,7 @@ from trade_pipeline.cli import (
     market,
     replay,
     retention,
+    trades,
     trading,
     watch,
 )
@@ -46,6 +47,7 @@ app.add_typer(deployments.app, name="models")
 app.add_typer(exchange.app, name="exchange")
 app.add_typer(experiments.app, name="experiment")
 app.add_typer(live.app, name="live")
+app.add_typer(trades.app, name="trades")
 app.add_typer(retention.app, name="retention")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(alerts.app, name="alerts")

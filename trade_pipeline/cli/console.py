@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from rich.console import Console
@@ -14,7 +14,10 @@ from rich.table import Table
 
 from trade_pipeline.core.ids import micros
 from trade_pipeline.core.records import Session
-from trade_pipeline.core.session.engine import Progress as ProgressCall
+
+if TYPE_CHECKING:
+    # Features are read with it, and what a user added must not fail before a command runs.
+    from trade_pipeline.core.session.engine import Progress as ProgressCall
 
 out = Console()
 # Progress and messages never mix with what a program reads.

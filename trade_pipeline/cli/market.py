@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from trade_pipeline.cli.candles import import_candles
 from trade_pipeline.cli.console import err, out, print_json, print_table
 from trade_pipeline.cli.inputs import (
     ConfigFile,
@@ -30,6 +31,7 @@ app = typer.Typer(
     help="Tokens as providers know them now; recorded and simulated markets.",
     no_args_is_help=True,
 )
+app.command("import")(import_candles)
 
 Chain = Annotated[str, typer.Argument(help="Such as ethereum, base or solana.")]
 T = TypeVar("T")

@@ -25,15 +25,25 @@ def train(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="One setting, such as trials=20.")
     ] = None,
+    estimator: Annotated[
+        str | None, typer.Option(help="Own estimator, module:Class, instead of trees.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train a model on a stored dataset and register it.  It may not decide before its gates."""
+    from trade_pipeline.core.extensions.load import name_module
+
+    pairs = list(set_ or [])
+    if estimator is not None:
+        name_module(estimator)
+        pairs.append(f"estimator={estimator}")
+
     from trade_pipeline.core.dataset.membership import newest_dataset
     from trade_pipeline.core.store.store import Store
     from trade_pipeline.core.training.config import TrainingConfig
     from trade_pipeline.core.training.register import train_model
 
-    settings = TrainingConfig.parse(plain_settings(config, set_ or []))
+    settings = TrainingConfig.parse(plain_settings(config, pairs))
     with Store.open(read_settings()) as store:
         with store.database.connect("trade_reader") as connection:
             chosen = dataset or newest_dataset(connection)

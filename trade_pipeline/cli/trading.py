@@ -43,6 +43,9 @@ def backtest(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="One setting, such as amm.gas_usd=15.")
     ] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="Own rules, module:Class, such as my_strategy:Mine.")
+    ] = None,
     deployed: Annotated[
         bool, typer.Option(help="Decide with the production model and the canary of this market.")
     ] = False,
@@ -52,6 +55,14 @@ def backtest(
 
     The same inputs are the same session: run again, it adds nothing and must find no difference.
     """
+    from trade_pipeline.core.extensions.load import name_module
+
+    pairs = list(set_ or [])
+    if strategy is not None:
+        # Before anything reads the features, which the same module may add to.
+        name_module(strategy)
+        pairs.append(f"strategy.rules={strategy}")
+
     from trade_pipeline.core.canary.record import Scope
     from trade_pipeline.core.canary.serving import with_deployed
     from trade_pipeline.core.ids import micros
@@ -63,7 +74,7 @@ def backtest(
     first, last = read_moment("start", start), read_moment("end", end)
     if last <= first:
         raise BadConfig(f"end={end}: must be after start={start}")
-    trading = TradingConfig.parse(plain_settings(config, set_ or []))
+    trading = TradingConfig.parse(plain_settings(config, pairs))
     if market is None:
         if data is None:
             raise BadConfig("market=None: give --market, or --data with a recording")

@@ -37,6 +37,7 @@ class TerminationReason(StrEnum):
     PROFIT_TARGET = "profit_target"
     MAX_HOLD = "max_hold"
     RUGPULL_EXIT = "rugpull_exit"
+    STRATEGY_EXIT = "strategy_exit"
     MANUAL = "manual"
     SESSION_END = "session_end"
     NOT_FILLED = "not_filled"
@@ -348,10 +349,9 @@ class TradeOutcome:
 
     def __post_init__(self) -> None:
         require_uuid(self.uuid)
-        require_value("realized_pnl_percent", self.realized_pnl_percent)
-        require_number("realized_pnl_percent", self.realized_pnl_percent)
-        require_value("time_in_market_seconds", self.time_in_market_seconds)
-        require_number("time_in_market_seconds", self.time_in_market_seconds, 0)
+        for name, low in (("realized_pnl_percent", -math.inf), ("time_in_market_seconds", 0)):
+            require_value(name, getattr(self, name))
+            require_number(name, getattr(self, name), low)
         require_member(TerminationReason, "termination_reason", self.termination_reason)
         if self.kind not in ("realised", "shadow"):
             raise InvalidRecord("kind", self.kind, "realised or shadow")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -128,6 +129,7 @@ class HighVolatilityLowCapStrategy:
             decision = decide(
                 strategy,
                 snapshot,
+                evaluations.vectors[row],
                 confidence,
                 account,
                 entry_confidence=strategy.signal.min_confidence,
@@ -145,7 +147,7 @@ class HighVolatilityLowCapStrategy:
         if self._tracker is None:
             self._tracker = TradeTrackingSystem()
         if self._params_ptr is None:
-            self._params_ptr = self._tracker.store_params(self.config.model_dump(mode="json"))
+            self._params_ptr = self._tracker.store_params(json.loads(self.config.canonical()))
         decision = opportunity.decision
         verb = "enter" if decision.enter else "skip"
         snapshot = opportunity.snapshot

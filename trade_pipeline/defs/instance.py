@@ -81,6 +81,8 @@ def dagster_environment(settings: Settings, server: EmbeddedPostgres | None) -> 
         environment[DAGSTER_URL] = settings.dagster_url.get_secret_value()
     if settings.database_url is not None:
         environment["TRADE_PIPELINE_DATABASE_URL"] = settings.database_url.get_secret_value()
+    if settings.extensions:
+        environment["TRADE_PIPELINE_EXTENSIONS"] = settings.extensions
     if settings.artifacts_url is not None:
         environment["TRADE_PIPELINE_ARTIFACTS_URL"] = settings.artifacts_url
     if settings.broker_url is not None:

@@ -15,6 +15,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 FLOW = (
     "market",
     "research",
+    # What a user adds is declared in terms of the market, and stands before all that uses it.
+    "extensions",
     # The vectors serve the decision as well as the table, so they stand before the strategy.
     "features",
     "strategy",

@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 import psycopg
 
-from trade_pipeline.core.features.registry import FEATURES, NAMES, feature_set
+from trade_pipeline.core.features.registry import FEATURES, NAMES, AddedFeature, feature_set
 from trade_pipeline.core.features.vector import clock_columns, matrix_of
 from trade_pipeline.core.ids import micros
 from trade_pipeline.core.research.rug import WEIGHTS
@@ -154,8 +154,11 @@ def kind_of(market: str, mode: str) -> str:
 
 
 def feature_versions() -> dict[str, str]:
-    """Version of each feature's definition, by name."""
-    return {feature.name: str(feature.version) for feature in FEATURES}
+    """Version of each feature's definition, by name; of an added one with that of its code."""
+    return {
+        one.name: f"{one.version}-{one.code}" if isinstance(one, AddedFeature) else str(one.version)
+        for one in FEATURES
+    }
 
 
 def research_vector(document: Mapping[str, Any] | None, decided_at: Any) -> dict[str, float | None]:

@@ -23,6 +23,7 @@ from trade_pipeline.core.dossier.words import number, percent, skipped, usd
 from trade_pipeline.core.session.config import BAR_MARKETS, TradingConfig
 from trade_pipeline.core.session.engine import CREATED_BY
 from trade_pipeline.core.strategy.confidence import HEURISTIC_VERSION, heuristic_contributions
+from trade_pipeline.core.strategy.rules import FAILED, PREFIX
 from trade_pipeline.core.strategy.sizing import Account, position_size
 
 # Stakes are whole millionths of a USD, and sums of doubles differ in their last digits.
@@ -140,11 +141,17 @@ def _rules(
         f"at least {percent(entry)}",
         None if entry is None else confidence >= entry,
     )  # fmt: skip
+    own = reason if reason.startswith(PREFIX) else FAILED if reason == FAILED else None
+    if settings.strategy.rules is not None:
+        yield (own,) if own is not None else (), rule(
+            f"Own rules {settings.strategy.rules}",
+            skipped(own) if own is not None else "nothing against it", "nothing against it",
+        )  # fmt: skip
     known = (
         "position_open", "rug_risk", "low_volatility", "low_confidence", "no_free_slot",
         "stake_too_small", "signal",
     )  # fmt: skip
-    stopped = reason not in known
+    stopped = reason not in known and own is None
     yield (reason,) if stopped else (), rule(
         "Protections", skipped(reason) if stopped else "nothing stopped entries",
         "no pause, cooldown, loss limit or halt",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from trade_pipeline.core.strategy.rules import PREFIX
+
 SKIPPED: Mapping[str, str] = {
     "position_open": "a position or an order in this token was open already",
     "rug_risk": "the risk of a rug pull was too high",
@@ -18,6 +20,7 @@ SKIPPED: Mapping[str, str] = {
     "stale_data": "the market data was too old to act on",
     "price_sanity": "the price had jumped so far that it was not believed",
     "order_rate": "as many orders as allowed had been sent within the minute",
+    "rule_failed": "a rule of the strategy's own failed",
     "halted": "the account was halted",
     "halt_unknown": "it could not be told whether the account was halted",
 }
@@ -27,6 +30,7 @@ ENDED: Mapping[str, str] = {
     "profit_target": "at the profit target",
     "max_hold": "because the longest holding time was over",
     "rugpull_exit": "in an emergency exit, because liquidity was being removed",
+    "strategy_exit": "because the strategy's own rule said so",
     "manual": "by hand",
     "session_end": "because the session ended",
     "not_filled": "never: the entry was refused",
@@ -51,6 +55,8 @@ TABLES: Mapping[str, str] = {
 
 def skipped(reason: str) -> str:
     """Why a candidate was skipped."""
+    if reason.startswith(PREFIX):
+        return f"the strategy's own rule said: {reason.removeprefix(PREFIX).replace('_', ' ')}"
     return SKIPPED.get(reason, reason.replace("_", " "))
 
 

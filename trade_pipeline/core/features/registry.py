@@ -10,6 +10,9 @@ from dataclasses import asdict, dataclass
 from functools import cache
 
 from trade_pipeline.core.canonical import canonical_bytes, sha256
+from trade_pipeline.core.errors import BadConfig
+from trade_pipeline.core.extensions.feature import declared_features
+from trade_pipeline.core.extensions.load import loaded, version_of
 from trade_pipeline.core.market.event import HOUR
 from trade_pipeline.core.research.columns import SOURCES
 from trade_pipeline.core.research.rug import WEIGHTS
@@ -49,6 +52,24 @@ class Feature:
     version: int = 1
     low: float | None = None
     high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AddedFeature(Feature):
+    """A feature of a module of the user's.
+
+    Attributes:
+        window_hours: how far back it looks.
+        module: where it is from; ``code``: the version of that module's source.
+    """
+
+    window_hours: int = 0
+    module: str = ""
+    code: str = ""
+
+
+# What a function over events can be made from.
+_OPEN_SOURCES = ("trades", "token facts", "social feeds", "venue", "clock")
 
 
 def _market() -> list[Feature]:
@@ -225,9 +246,37 @@ def _execution() -> list[Feature]:
     ]  # fmt: skip
 
 
-FEATURES: tuple[Feature, ...] = (
-    *_market(), *_onchain(), *_social(), *_rug(), *_execution(),
-)  # fmt: skip
+def _added(built_in: tuple[Feature, ...]) -> tuple[AddedFeature, ...]:
+    """The features of the user's own modules.
+
+    Raises:
+        BadConfig: one cannot be, or its name is taken.
+    """
+    loaded()
+    names = {feature.name for feature in built_in}
+    found = []
+    for one in declared_features():
+        named = f"feature {one.name!r} of {one.module}"
+        if one.name in names:
+            raise BadConfig(f"{named}: the name is taken by a built-in feature")
+        for field, value, known in (
+            ("family", one.family, FAMILIES),
+            ("source", one.source, _OPEN_SOURCES),
+        ):
+            if value not in known:
+                raise BadConfig(f"{named}: {field}={value!r}: expected one of {', '.join(known)}")
+        found.append(
+            AddedFeature(
+                one.name, one.family, one.unit, one.definition, one.source, low=one.low,
+                high=one.high, window_hours=one.window_hours, module=one.module,
+                code=version_of(one.module),
+            )
+        )  # fmt: skip
+    return tuple(found)
+
+
+BUILT_IN: tuple[Feature, ...] = (*_market(), *_onchain(), *_social(), *_rug(), *_execution())
+FEATURES: tuple[Feature, ...] = (*BUILT_IN, *_added(BUILT_IN))
 NAMES: tuple[str, ...] = tuple(feature.name for feature in FEATURES)
 
 

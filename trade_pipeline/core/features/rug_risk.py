@@ -11,7 +11,7 @@ import orjson
 
 from trade_pipeline.core.canonical import canonical_bytes
 from trade_pipeline.core.errors import BadConfig
-from trade_pipeline.core.features.registry import FEATURES, NAMES
+from trade_pipeline.core.features.registry import BUILT_IN, NAMES
 from trade_pipeline.core.features.rug_classifier import RugClassifier
 from trade_pipeline.core.ids import moment_of
 from trade_pipeline.core.market.event import Floats, Ints
@@ -27,7 +27,7 @@ _FROM_SUPPLY = (
 # What tells of a token, and not of the strategy or the hour.
 INPUTS: tuple[str, ...] = tuple(
     feature.name
-    for feature in FEATURES
+    for feature in BUILT_IN
     if feature.family != "execution"
     and feature.source not in ("own records", "model")
     and feature.name not in _FROM_SUPPLY

@@ -33,6 +33,7 @@ from trade_pipeline.core.session.config import TradingConfig
 from trade_pipeline.core.session.engine import SessionEngine
 from trade_pipeline.core.session.trading import Trading
 from trade_pipeline.core.strategy.evaluation import Evaluations
+from trade_pipeline.core.strategy.rules import RuleFailed
 from trade_pipeline.core.strategy.sizing import Account
 
 Settle = Callable[[int], Awaitable[None]]
@@ -47,6 +48,9 @@ class LiveEngine(SessionEngine):
         looks_from: when the account's first session began: slots are counted from there.
         halted: why the account is halted, or None.
         settle: makes what was appended durable and sends what may be sent.
+
+    Attributes:
+        rule_failure: how a rule of the user's own failed last; None: none did.
     """
 
     def __init__(
@@ -78,6 +82,7 @@ class LiveEngine(SessionEngine):
         # Looks of a batch that is not over, which a session after a crash takes again.
         self._uncounted: list[tuple[int, str | None]] = []
         self.dropped_looks = 0
+        self.rule_failure: str | None = None
         self.orders = OrderHistory()
 
     @property
@@ -277,6 +282,10 @@ class LiveEngine(SessionEngine):
         return (
             self._halted() or refused or self._limits.refusal(at, self._happened_at, price, before)
         )
+
+    def _rule_failed(self, failure: RuleFailed) -> None:
+        """Note it: exits by the product's own rules go on, and a person is told."""
+        self.rule_failure = str(failure)
 
     def _stake_bound(self, capacity_usd: float | None) -> float | None:
         return self._limits.stake_bound(capacity_usd, (one for _, one in self.positions()))

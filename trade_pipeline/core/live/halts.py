@@ -21,6 +21,8 @@ from trade_pipeline.core.store.listening import Listening
 Action = Literal["halt", "flatten", "resume"]
 # Who halts an account for what does not explain itself.
 RECONCILIATION = "reconciliation"
+# Who halts an account when a rule of the user's own fails.
+OWN_RULES = "own rules"
 # A notification that was missed is made up for within this time.
 POLL_SECONDS = 0.25
 # Whoever has not looked for so long does not know whether entries are stopped.

@@ -25,7 +25,7 @@ from trade_pipeline.core.ids import moment_of, session_id
 from trade_pipeline.core.live.config import LiveConfig
 from trade_pipeline.core.live.desk import Desk
 from trade_pipeline.core.live.engine import LiveEngine
-from trade_pipeline.core.live.halts import RECONCILIATION, HaltWatch, order_halt
+from trade_pipeline.core.live.halts import OWN_RULES, RECONCILIATION, HaltWatch, order_halt
 from trade_pipeline.core.live.journal import LiveJournal
 from trade_pipeline.core.live.lease import Lease
 from trade_pipeline.core.live.limits import Limits
@@ -274,6 +274,7 @@ class LiveSession:
             self._reached = item.upto
             await self._settle(item.upto)
             self._slowest = max(self._slowest, time.perf_counter() - began)
+            self._halt_for_a_rule()
             self._room.release()
             self._tell()
         elif isinstance(item, OrderState):
@@ -329,6 +330,16 @@ class LiveSession:
         log.error("account %s: %s: %s", self._lease.account, what, finding.facts)
         with self._store.database.connect(autocommit=True) as connection:
             order_halt(connection, self._lease.account, "halt", reason=what, by=RECONCILIATION)
+
+    def _halt_for_a_rule(self) -> None:
+        """Stop entries when a rule of the user's own failed, until a person resumes them."""
+        failure, self._engine.rule_failure = self._engine.rule_failure, None
+        halt = self._halts.halt
+        if failure is None or (halt is not None and halt.stops_entries):
+            return
+        log.error("account %s: %s", self._lease.account, failure)
+        with self._store.database.connect(autocommit=True) as connection:
+            order_halt(connection, self._lease.account, "halt", reason=failure, by=OWN_RULES)
 
     async def _obey(self) -> None:
         """Close everything when somebody asked for it, once."""

@@ -33,13 +33,13 @@ from trade_pipeline.core.market.parquet import NUMBER, TEXT, TIME, required, tim
 
 BATCH_ROWS = 65_536
 QUOTE = "USDT"
-# Where a row's market cap comes from: its supply is of the same day, is an old one, or is unknown.
+# Where a row's market cap comes from: its supply is of the same day, is of another, or is unknown.
 SOURCES = ("coingecko_daily", "supply_carried_forward", "none")
 ESTIMATED, UNKNOWN = SOURCES.index("supply_carried_forward"), SOURCES.index("none")
 
 _KEYS = (required("symbol", TEXT), required("timestamp", TIME), required("market_cap_src", TEXT))
 _PRICES = ("open", "high", "low", "close")
-_BARS = pa.schema(
+BAR_SCHEMA = pa.schema(
     [
         *_KEYS,
         *(required(name, NUMBER) for name in (*_PRICES, "volume")),
@@ -135,7 +135,7 @@ class HourlyBars(EventsOnly):
         return HourlyBars(self._folder, self._mentions_folder, moment)
 
     def _bars(self, path: Path) -> MarketBatch:
-        table = parquet.rows_until(parquet.read(path, _BARS), "timestamp", self._until)
+        table = parquet.rows_until(parquet.read(path, BAR_SCHEMA), "timestamp", self._until)
         token, opened, source = self._keys(path, table)
 
         def where(row: int) -> str:

@@ -33,6 +33,7 @@ from trade_pipeline.core.records import (
 )
 from trade_pipeline.core.session.trading import Trading
 from trade_pipeline.core.strategy.config import ExitConfig, StrategyConfig
+from trade_pipeline.core.strategy.rules import rules_of
 
 # How long the entry and, after the longest hold, the sale may take: bars can lack volume for days.
 _ORDERS = 7 * DAY
@@ -87,6 +88,9 @@ class ShadowMarket:
         self.venue = venue
         self.feed = feed
         self.quotes = quotes
+        rules = rules_of(config)
+        # An own exit rule may end a trade at any event.
+        screen = screen and not (rules is not None and rules.has_exits)
         self.screen = venue if screen and isinstance(venue, AmmVenue) else None
         self._events = events
         self._data_end = data_end

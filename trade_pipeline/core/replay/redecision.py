@@ -21,6 +21,7 @@ from trade_pipeline.core.session.engine import TradingSession
 from trade_pipeline.core.session.trading import Trading
 from trade_pipeline.core.strategy.evaluation import Evaluations
 from trade_pipeline.core.strategy.opinion import DecidingModel, Models
+from trade_pipeline.core.strategy.rules import RuleFailed
 from trade_pipeline.core.strategy.sizing import Account
 
 
@@ -90,6 +91,9 @@ class Redecision(TradingSession):
             self.taken[trade.reason] += 1
             return trade.reason
         return refused
+
+    def _rule_failed(self, failure: RuleFailed) -> None:
+        """As in the live session: the decision is a skip, and the position is kept."""
 
     def _stake_bound(self, capacity_usd: float | None) -> float | None:
         if not self._enters:

@@ -11,7 +11,7 @@ import numpy as np
 import psycopg
 
 from trade_pipeline.core.canonical import known
-from trade_pipeline.core.errors import TradePipelineError
+from trade_pipeline.core.errors import BadConfig, TradePipelineError
 from trade_pipeline.core.features.registry import FEATURES, NAMES, feature_set
 from trade_pipeline.core.features.rug_risk import RugRisk
 from trade_pipeline.core.features.vector import matrix_of, vector_hash
@@ -24,6 +24,7 @@ from trade_pipeline.core.store.artifacts import ArtifactStore
 from trade_pipeline.core.strategy.confidence import HEURISTIC_VERSION, heuristic_confidence
 from trade_pipeline.core.strategy.model import TradeModel
 from trade_pipeline.core.strategy.opinion import INDEX, DecidingModel, Opinion
+from trade_pipeline.core.strategy.rules import FAILED, PREFIX, RuleFailed, look_at, rules_of
 from trade_pipeline.core.strategy.traffic import arm
 
 # Models are asked before the strategy's own records are put into a vector.
@@ -136,7 +137,7 @@ def decide_again(decisions: Sequence[Decided], settings: TradingConfig, models: 
     for row, one in enumerate(whole):
         told = float(vectors[row, INDEX["heuristic_confidence"]])
         one.differs("feature_rows", "vector.heuristic_confidence", told, float(heuristic[row]))
-        _check_decision(one, row, opinions, settings)
+        _check_decision(one, row, opinions, settings, vectors[row])
 
 
 def _check_vector(one: Decided, vector: Floats) -> None:
@@ -196,7 +197,9 @@ class _Opinions:
         return Opinion(by, confidence, by.model.inputs, by.model.contributions(inputs))
 
 
-def _check_decision(one: Decided, row: int, opinions: _Opinions, settings: TradingConfig) -> None:
+def _check_decision(
+    one: Decided, row: int, opinions: _Opinions, settings: TradingConfig, vector: Floats
+) -> None:
     candidate = one.candidate.document
     beside = candidate["canary"]
     if beside is not None:
@@ -213,7 +216,8 @@ def _check_decision(one: Decided, row: int, opinions: _Opinions, settings: Tradi
         one.differs(
             "candidates", f"contributions.{name}", (stored or {}).get(name), (told or {}).get(name)
         )
-    _check_gates(one, confidence, said.by.entry_confidence(settings.strategy.signal), settings)
+    entry = said.by.entry_confidence(settings.strategy.signal)
+    _check_gates(one, confidence, entry, settings, vector)
 
 
 def _check_canary(
@@ -244,7 +248,9 @@ def _check_canary(
         one.differs("candidates", f"canary.{name}.confidence", stored, computed)
 
 
-def _check_gates(one: Decided, confidence: float, entry: float, settings: TradingConfig) -> None:
+def _check_gates(
+    one: Decided, confidence: float, entry: float, settings: TradingConfig, vector: Floats
+) -> None:
     """The decision's gates in their order, as far as they are known without the market."""
     assert one.research is not None
     candidate, research = one.candidate.document, one.research.document
@@ -255,6 +261,7 @@ def _check_gates(one: Decided, confidence: float, entry: float, settings: Tradin
         ("rug_risk", research["rug_risk"] > signal.max_rug_risk),
         ("low_volatility", abs(math.nan if move is None else move) < signal.min_move_24h),
         ("low_confidence", confidence < entry),
+        _own_rule(one, confidence, settings, vector),
         ("cooldown", one.cooling),
         ("no_free_slot", one.full),
     )
@@ -282,6 +289,28 @@ def _check_gates(one: Decided, confidence: float, entry: float, settings: Tradin
         one.uncomputed.append("stake: the account's equity and the pool's depth need the market")
     else:
         one.uncomputed.append(f"decision: {stored} came from outside of the strategy")
+
+
+def _own_rule(
+    one: Decided, confidence: float, settings: TradingConfig, vector: Floats
+) -> tuple[str, bool | None]:
+    """The gate of an own rule: its reason, and whether it refuses; None: not known."""
+    candidate = one.candidate
+    stored = str(candidate.document["reason"])
+    by_rule = stored if stored.startswith(PREFIX) else PREFIX
+    try:
+        rules = rules_of(settings.strategy)
+        if rules is None:
+            return PREFIX, False
+        at = micros(candidate.column("decided_at"))
+        name = str(candidate.document["instrument"])
+        refusal = rules.refusal(look_at(name, at, confidence, vector))
+    except RuleFailed:
+        return FAILED, True
+    except BadConfig as error:
+        one.uncomputed.append(f"own rule: {error}")
+        return by_rule, None
+    return (by_rule, False) if refusal is None else (refusal, True)
 
 
 def chunks(decisions: Iterator[Decided], size: int = 1_000) -> Iterator[list[Decided]]:

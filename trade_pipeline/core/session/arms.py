@@ -15,10 +15,12 @@ from trade_pipeline.core.market.feed import KnownMarket
 from trade_pipeline.core.market.history import TokenState
 from trade_pipeline.core.records import RecordSink
 from trade_pipeline.core.research.snapshot import Snapshot
+from trade_pipeline.core.session.own_exit import RuleFailure
 from trade_pipeline.core.session.trading import Trading
 from trade_pipeline.core.strategy.config import StrategyConfig
 from trade_pipeline.core.strategy.decision import idle_stake
 from trade_pipeline.core.strategy.opinion import DecidingModel, Opinion, Opinions, error_text
+from trade_pipeline.core.strategy.rules import RuleFailed
 from trade_pipeline.core.strategy.sizing import Account
 from trade_pipeline.core.strategy.traffic import Traffic, arm
 
@@ -52,7 +54,7 @@ class Arms:
 
     Args:
         traffic: what a canary may decide; None: production decides everything with all of the fund.
-        desk: see `Trading`.
+        desk, rule_failed: see `Trading`.
 
     Attributes:
         production: its trades.  ``canary``: those of the canary; None without traffic.
@@ -68,10 +70,11 @@ class Arms:
         journal: RecordSink,
         state: Callable[[int], TokenState],
         desk: OrderDesk | None = None,
+        rule_failed: RuleFailure | None = None,
     ) -> None:
         def trading(fund: int) -> Trading:
             own = config.model_copy(update={"small_fund_usd": to_usd(fund)})
-            return Trading(own, venue, feed, journal, state, desk)
+            return Trading(own, venue, feed, journal, state, desk, rule_failed)
 
         fund = to_micros(config.small_fund_usd)
         part = 0 if traffic is None else to_micros(config.small_fund_usd * traffic.share)
@@ -146,12 +149,14 @@ class Arms:
         opinions: Opinions,
         row: int,
         snapshot: Snapshot,
+        vector: Floats,
         impact_capacity_usd: float | None,
     ) -> dict[str, Any] | None:
         """What a candidate stores of a canary beside production; None where there is none.
 
         Both confidences and stakes (`idle_stake`) are told whichever arm decides; those of a canary
-        that failed are null, and ``canary_error`` says why.
+        that failed are null, and ``canary_error`` says why.  Where an own rule fails nothing is
+        staked.
         """
         canary = opinions.canary
         if canary is None or self._traffic is None:
@@ -161,14 +166,19 @@ class Arms:
             if row in opinion.errors:
                 return {"confidence": None, "stake": None}
             confidence = float(opinion.confidence[row])
-            stake = idle_stake(
-                self._config,
-                snapshot,
-                confidence,
-                self._idle,
-                entry_confidence=opinion.by.entry_confidence(self._config.signal),
-                impact_capacity_usd=impact_capacity_usd,
-            )
+            try:
+                stake = idle_stake(
+                    self._config,
+                    snapshot,
+                    vector,
+                    confidence,
+                    self._idle,
+                    entry_confidence=opinion.by.entry_confidence(self._config.signal),
+                    impact_capacity_usd=impact_capacity_usd,
+                )
+            except RuleFailed:
+                # The decision itself has told, in a session that goes on after it.
+                stake = 0.0
             return {"confidence": confidence, "stake": stake}
 
         told = {

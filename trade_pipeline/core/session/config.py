@@ -56,7 +56,8 @@ class TradingConfig(Config):
 
     def canonical(self) -> bytes:
         """The canonical bytes that ``params_ptr`` addresses."""
-        return canonical_bytes(self.model_dump(mode="json"))
+        plain = self.model_dump(mode="json", exclude={"strategy"})
+        return canonical_bytes(plain | {"strategy": self.strategy.plain()})
 
     def venue(self, market: str) -> Venue:
         """The venue of a kind of market."""

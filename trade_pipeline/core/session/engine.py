@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trade_pipeline.core.clock import Clock
-from trade_pipeline.core.errors import BadConfig, BadMarketData
+from trade_pipeline.core.errors import BadMarketData
 from trade_pipeline.core.execution.venue import OrderDesk, Venue
 from trade_pipeline.core.features.own_records import (
     OwnRecords,
@@ -41,12 +41,13 @@ from trade_pipeline.core.records import (
 from trade_pipeline.core.session.arms import Arms
 from trade_pipeline.core.session.config import TradingConfig
 from trade_pipeline.core.session.counts import SessionCounts
+from trade_pipeline.core.session.on_duty import always
 from trade_pipeline.core.session.trading import Trading
-from trade_pipeline.core.strategy.confidence import HEURISTIC_VERSION
 from trade_pipeline.core.strategy.config import StrategyConfig
-from trade_pipeline.core.strategy.decision import decide
+from trade_pipeline.core.strategy.decision import Decision, decide
 from trade_pipeline.core.strategy.evaluation import Evaluations, Evaluator
-from trade_pipeline.core.strategy.opinion import DecidingModel, Models
+from trade_pipeline.core.strategy.opinion import Models
+from trade_pipeline.core.strategy.rules import FAILED, RuleFailed
 from trade_pipeline.core.strategy.sizing import Account
 from trade_pipeline.core.strategy.universe import FILTERS, VOLUME, universe_codes
 
@@ -98,7 +99,7 @@ class SessionEngine:
         self._params_ptr = session.params_ptr
         self._start = micros(session.range_start)
         self._config = config.strategy
-        self._deployed = deployed or _always(config, model, canary)
+        self._deployed = deployed or always(config, model, canary)
         self._interval = config.interval(session.market)
         self._feed = feed
         self._venue = venue
@@ -109,7 +110,9 @@ class SessionEngine:
         self._own = self._own_newest = OwnRecords()
         self._own_counts: tuple[int, ...] = ()
         self._own_known: dict[str, Floats] = {}
-        self._arms = Arms(config.strategy, config.canary, venue, feed, self, self._state, desk)
+        self._arms = Arms(
+            config.strategy, config.canary, venue, feed, self, self._state, desk, self._rule_failed
+        )
         self._upto = [0] * len(feed.instruments)
         self._last_slot = np.full(len(feed.instruments), -1, np.int64)
         self._quote = math.nan
@@ -253,20 +256,25 @@ class SessionEngine:
         vector = evaluations.vector(row, self._own_columns(at))
         account = trading.account(at)
         capacity = self._venue.impact_capacity_usd(state, config.sizing.max_impact)
-        decision = decide(
-            config,
-            snapshot,
-            choice.confidence,
-            account if choice.canary else account.part(models.fund_share),
-            entry_confidence=choice.by.entry_confidence(config.signal),
-            position_open=token in trading.book.positions,
-            protection=self._refusal(trading, token, at, account),
-            impact_capacity_usd=self._stake_bound(capacity),
-        )
+        try:
+            decision = decide(
+                config,
+                snapshot,
+                vector,
+                choice.confidence,
+                account if choice.canary else account.part(models.fund_share),
+                entry_confidence=choice.by.entry_confidence(config.signal),
+                position_open=token in trading.book.positions,
+                protection=self._refusal(trading, token, at, account),
+                impact_capacity_usd=self._stake_bound(capacity),
+            )
+        except RuleFailed as failure:
+            self._rule_failed(failure)
+            decision = Decision(False, FAILED)
         uuid = self._uuid(token, instrument, at)
         features = feature_row(uuid, int(evaluations.known_at[row]), vector)
         verb = "enter" if decision.enter else "skip"
-        compared = self._arms.compared(choice, opinions, n, snapshot, capacity)
+        compared = self._arms.compared(choice, opinions, n, snapshot, vector, capacity)
         self.append(
             TradeCandidate(
                 uuid=uuid,
@@ -305,6 +313,10 @@ class SessionEngine:
     def _stake_bound(self, capacity_usd: float | None) -> float | None:
         """The largest stake that is allowed now, from that of the own price impact."""
         return capacity_usd
+
+    def _rule_failed(self, failure: RuleFailed) -> None:
+        """An own rule failed: what cannot be decided by it ends a backtest."""
+        raise failure
 
     def _uuid(self, token: int, instrument: str, at: int) -> UUID:
         """The UUID of the decision that is being made."""
@@ -448,17 +460,3 @@ def evaluator(
         lambda known: venue.expected_costs(full_stake, sizing.max_impact, known),
         rug_risk,
     )
-
-
-def _always(
-    config: TradingConfig, model: TradeModel | None, canary: TradeModel | None
-) -> Callable[[], Models]:
-    """The models of the config, at every decision."""
-    on_trial = None
-    if config.canary is not None:
-        if canary is None:
-            raise BadConfig(f"canary.model={config.canary.model!r}: the session has not got it")
-        on_trial = DecidingModel(config.canary.model, canary)
-    production = DecidingModel(config.model or HEURISTIC_VERSION, model)
-    models = Models(production, on_trial, config.fund_share)
-    return lambda: models

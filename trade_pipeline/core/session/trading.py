@@ -21,6 +21,7 @@ from trade_pipeline.core.records import (
     TerminationReason,
     TradeOutcome,
 )
+from trade_pipeline.core.session.own_exit import OwnExit, RuleFailure
 from trade_pipeline.core.strategy.config import StrategyConfig
 from trade_pipeline.core.strategy.protections import Protections
 from trade_pipeline.core.strategy.sizing import Account
@@ -35,7 +36,7 @@ class Trading:
 
     Args:
         state: gives a token's state at the present moment.
-        desk: told of each order, where orders leave this process.
+        desk: told of each order, where orders leave this process; ``rule_failed``: see `OwnExit`.
 
     Attributes:
         timers: heap of (due, number, token); the session fires those that are due.
@@ -49,8 +50,10 @@ class Trading:
         journal: RecordSink,
         state: Callable[[int], TokenState],
         desk: OrderDesk | None = None,
+        rule_failed: RuleFailure | None = None,
     ) -> None:
         self._desk = desk
+        self._own_exit = OwnExit(config, venue, feed, rule_failed)
         self._exits = config.exits
         self._venue = venue
         self._feed = feed
@@ -218,14 +221,13 @@ class Trading:
             self._exit(position, TerminationReason.RUGPULL_EXIT, state, at)
             return
         entry = position.entry_price
-        touch = self._venue.touched(
-            position.tokens,
-            state,
-            entry * (1.0 - self._exits.stop_loss),
-            entry * (1.0 + self._exits.profit_target),
-        )
+        stop = entry * (1.0 - self._exits.stop_loss)
+        target = entry * (1.0 + self._exits.profit_target)
+        touch = self._venue.touched(position.tokens, state, stop, target)
         if touch is not None:
             self._exit(position, _REASONS[touch.barrier], state, at, touch.trigger_price)
+        elif self._own_exit.leaves(position, state, at):
+            self._exit(position, TerminationReason.STRATEGY_EXIT, state, at)
 
     def follow(self, position: Position, state: TokenState) -> None:
         """Note how good and how bad a position has been."""

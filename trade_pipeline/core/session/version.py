@@ -6,12 +6,15 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
+from trade_pipeline.core.extensions.load import loaded
+
 # What a session's records depend on.  The rest (storage, reports, Dagster) may change freely.
 _DECIDING = (
     "canonical.py",
     "clock.py",
     "config.py",
     "execution",
+    "extensions",
     "features",
     "ids.py",
     "market",
@@ -24,17 +27,27 @@ _DECIDING = (
 
 
 # What a model depends on, besides its dataset and its libraries.
-_LEARNING = ("canonical.py", "config.py", "dataset", "features", "strategy", "training")
+_LEARNING = (
+    "canonical.py", "config.py", "dataset", "extensions", "features", "strategy", "training",
+)  # fmt: skip
 
 
 def code_version() -> str:
-    """16 hex digits over the source files that determine a session's records."""
-    return _version(_DECIDING)
+    """16 hex digits over the source that determines a session's records, the user's included."""
+    return _with_extensions(_version(_DECIDING))
 
 
 def learning_version() -> str:
-    """16 hex digits over the source files that determine a model."""
-    return _version(_LEARNING)
+    """16 hex digits over the source that determines a model, the user's included."""
+    return _with_extensions(_version(_LEARNING))
+
+
+def _with_extensions(version: str) -> str:
+    added = loaded()
+    if not added:
+        return version
+    text = "\0".join([version, *(f"{name} {its}" for name, its in added.items())])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @cache

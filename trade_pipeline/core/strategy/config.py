@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from trade_pipeline.core.extensions.load import class_of
+from trade_pipeline.core.extensions.strategy import Strategy
+
+RULES = "strategy.rules"
 
 
 class _Settings(BaseModel):
@@ -98,3 +106,45 @@ class StrategyConfig(_Settings):
     sizing: SizingConfig = SizingConfig()
     exits: ExitConfig = ExitConfig()
     protections: ProtectionConfig = ProtectionConfig()
+    rules: str | None = Field(
+        None, description="own rules beside these, module:Class; see docs/extending.md"
+    )
+    rule_settings: dict[str, bool | int | float | str] = Field(
+        {}, description="settings of the own rules by name"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_what_the_rules_bring(cls, given: Any) -> Any:
+        """Settings that own rules bring stand beneath those that are given.
+
+        Stored settings name all of theirs, and are read without the rules' code.
+        """
+        if not isinstance(given, Mapping) or not isinstance(given.get("rules"), str):
+            return given
+        values: dict[str, Any] = dict(given)
+        if values.keys() >= cls.model_fields.keys():
+            return values
+        return _above(class_of(values["rules"], Strategy, RULES).config, values)
+
+    @model_validator(mode="after")
+    def _settings_of_rules(self) -> StrategyConfig:
+        if self.rule_settings and self.rules is None:
+            raise ValueError(f"rule_settings={self.rule_settings!r}: there are no rules to set")
+        return self
+
+    def plain(self) -> dict[str, Any]:
+        """As plain data for JSON; without own rules as it was before there were any."""
+        without = {"rules", "rule_settings"} if self.rules is None else set()
+        return self.model_dump(mode="json", exclude=without)
+
+
+def _above(beneath: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    found = dict(beneath)
+    for name, value in given.items():
+        below = found.get(name)
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            found[name] = _above(below, value)
+        else:
+            found[name] = value
+    return found

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trade_pipeline.core.canonical import known
+from trade_pipeline.core.market.event import Floats
 from trade_pipeline.core.research.snapshot import Snapshot
 from trade_pipeline.core.strategy.config import StrategyConfig
-from trade_pipeline.core.strategy.sizing import Account, position_size
+from trade_pipeline.core.strategy.rules import look_of, rules_of
+from trade_pipeline.core.strategy.sizing import Account, largest_stake, position_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,7 @@ class Decision:
 def decide(
     config: StrategyConfig,
     snapshot: Snapshot,
+    vector: Floats,
     confidence: float,
     account: Account,
     *,
@@ -37,10 +40,14 @@ def decide(
     """Decide about a token that passed the universe filter.
 
     Args:
+        vector: its features, which own rules see.
         entry_confidence: of the deciding model: lower ones are skipped.
         position_open: the token has a position or an order already.
         protection: why the protections refuse entries now, or None.
         impact_capacity_usd: see `position_size`.
+
+    Raises:
+        RuleFailed: an own rule raises an error or gives what cannot be.
     """
     signal = config.signal
     rug_risk, move = snapshot.known["rug_risk"], snapshot.known["return_24h"]
@@ -53,6 +60,10 @@ def decide(
         return Decision(False, "low_volatility")
     if confidence < entry_confidence:
         return Decision(False, "low_confidence")
+    rules = rules_of(config)
+    look = None if rules is None else look_of(snapshot, confidence, vector)
+    if rules is not None and look is not None and (why := rules.refusal(look)) is not None:
+        return Decision(False, why)
     if protection is not None:
         return Decision(False, protection)
     if account.open_positions >= config.sizing.max_positions:
@@ -65,6 +76,9 @@ def decide(
         volatility=known(snapshot.known["volatility_24h"]),
         impact_capacity_usd=impact_capacity_usd,
     )
+    if rules is not None and look is not None:
+        stake = rules.stake(look, stake, largest_stake(config.sizing, account, impact_capacity_usd))
+        stake = stake if stake >= config.sizing.min_stake_usd else 0.0
     if stake == 0.0:
         return Decision(False, "stake_too_small")
     return Decision(True, "signal", stake)
@@ -73,6 +87,7 @@ def decide(
 def idle_stake(
     config: StrategyConfig,
     snapshot: Snapshot,
+    vector: Floats,
     confidence: float,
     idle: Account,
     *,
@@ -93,6 +108,7 @@ def idle_stake(
     decision = decide(
         config,
         snapshot,
+        vector,
         confidence,
         idle,
         entry_confidence=entry_confidence,

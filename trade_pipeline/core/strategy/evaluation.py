@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from trade_pipeline.core.features.added import added_columns
 from trade_pipeline.core.features.vector import clock_columns, feature_matrix
 from trade_pipeline.core.market.event import DAY, Floats, Ints, TokenFacts
 from trade_pipeline.core.market.feed import KnownMarket
@@ -106,6 +107,7 @@ class Evaluator:
         columns |= clock_columns(windows.at)
         columns |= self._costs(columns)
         columns["heuristic_confidence"] = heuristic_confidence(columns)
+        columns |= added_columns(windows, columns)
         vectors = feature_matrix(columns, len(windows))
         if self._rug_risk is not None:
             probability = self._rug_risk.probability(vectors, windows.at)

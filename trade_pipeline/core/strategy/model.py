@@ -1,12 +1,13 @@
 """A trained model that decides: the return to expect, and the probability of a profit.
 
 It is one JSON document, so nothing in it is executed when it is read: the fitted preparation as
-numbers, both tree models in xgboost's own open form, and Platt's curve.
+numbers, both tree models in xgboost's own open form (or what an estimator of the user's own
+learned), and Platt's curve.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +16,15 @@ import orjson
 
 from trade_pipeline.core.canonical import canonical_bytes
 from trade_pipeline.core.errors import BadConfig
+from trade_pipeline.core.extensions.load import SETTING
 from trade_pipeline.core.features.calibration import platt_probability
 from trade_pipeline.core.features.preparation import Preparation
+from trade_pipeline.core.features.registry import FEATURES, AddedFeature
 from trade_pipeline.core.market.event import Floats
+from trade_pipeline.core.strategy.scorers import ESTIMATOR, OwnScorer, Scorer, Trees
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
     import pandas as pd
-    import xgboost as xgb
 
 FORMAT = "trade-model-1"
 
@@ -46,18 +48,18 @@ class TradeModel:
 
     Attributes:
         market: the kind of market that it was learned on; it decides on no other.
-        preparation: what the trees are given: selected features, complete, on one scale.
-        base_return: mean return in training, to which the regressor's trees add what sets a
-            candidate apart from the others of its day.
-        slope, offset: of Platt's curve, in the classifier's margin (log odds).
+        preparation: what the scorer is given: selected features, complete, on one scale.
+        scorer: trees, or the user's own.
+        base_return: mean return in training, to which the scorer adds what sets a candidate apart
+            from the others of its day.
+        slope, offset: of Platt's curve, in the scorer's margin.
         entry_confidence: from which confidence on it enters: where the mean gain of winners pays
             for the mean loss of losers.
     """
 
     market: str
     preparation: Preparation
-    regressor: xgb.Booster
-    classifier: xgb.Booster
+    scorer: Scorer
     base_return: float
     slope: float
     offset: float
@@ -78,38 +80,33 @@ class TradeModel:
         Raises:
             BadConfig: another number of columns.
         """
-        prepared = self._prepared(features)
-        margin = self.classifier.inplace_predict(prepared, predict_type="margin")
+        expected, margin = self.scorer.scores(self._prepared(features))
         return Prediction(
-            expected_return=self.base_return
-            + self.regressor.inplace_predict(prepared).astype(np.float64),
-            confidence=platt_probability(margin.astype(np.float64), self.slope, self.offset),
+            expected_return=self.base_return + expected,
+            confidence=platt_probability(margin, self.slope, self.offset),
         )
 
     def contributions(self, features: Floats) -> tuple[Floats, Floats]:
         """How much each input moves the log odds of a profit, before and without the others.
 
-        Exact Shapley values of the trees (Lundberg et al. 2020, path dependent), on the calibrated
-        log odds; an indicator of a missing value counts for its feature.
+        They are the scorer's, on the calibrated log odds; an indicator of a missing value counts
+        for its feature.
 
         Returns:
             (base, values): a base by row, and (rows, inputs) that sum with it to the log odds.
         """
-        import xgboost as xgb
-
-        matrix = xgb.DMatrix(self._prepared(features), nthread=1)
-        found = self.classifier.predict(matrix, pred_contribs=True).astype(np.float64)
+        base, found = self.scorer.contributions(self._prepared(features))
         values = found[:, : len(self.inputs)].copy()
         for column, name in enumerate(self.preparation.indicators, start=len(self.inputs)):
             values[:, self.inputs.index(name)] += found[:, column]
-        return self.slope * found[:, -1] + self.offset, self.slope * values
+        return self.slope * base + self.offset, self.slope * values
 
-    def _prepared(self, features: Floats) -> npt.NDArray[np.float32]:
+    def _prepared(self, features: Floats) -> Floats:
         if features.ndim != 2 or features.shape[1] != len(self.inputs):
             raise BadConfig(
                 f"features: shape {features.shape}, expected rows of {len(self.inputs)} inputs"
             )
-        return self.preparation.matrix(features).astype(np.float32)
+        return self.preparation.matrix(features)
 
     def to_bytes(self) -> bytes:
         """The document; the same model gives the same bytes."""
@@ -122,9 +119,9 @@ class TradeModel:
                 "slope": self.slope,
                 "offset": self.offset,
                 "entry_confidence": self.entry_confidence,
-                "regressor": orjson.Fragment(bytes(self.regressor.save_raw("json"))),
-                "classifier": orjson.Fragment(bytes(self.classifier.save_raw("json"))),
             }
+            | self.scorer.document()
+            | ({"added_features": added} if (added := _added(self.inputs)) else {})
         )
 
     @classmethod
@@ -132,7 +129,8 @@ class TradeModel:
         """Read what `to_bytes` wrote.
 
         Raises:
-            BadConfig: it is no such document, or it is damaged.
+            BadConfig: it is no such document, it is damaged, or it needs code of the user's own
+                that is not here or has changed.
         """
         import xgboost as xgb
 
@@ -140,11 +138,13 @@ class TradeModel:
             content: Mapping[str, Any] = orjson.loads(data)
             if (form := content["format"]) != FORMAT:
                 raise BadConfig(f"model: format={form!r}, expected {FORMAT!r}")
+            preparation = Preparation.from_dict(content["preparation"])
+            _require_features(content.get("added_features", {}))
+            kind = OwnScorer if ESTIMATOR in content else Trees
             return cls(
                 market=str(content["market"]),
-                preparation=Preparation.from_dict(content["preparation"]),
-                regressor=_booster(content["regressor"]),
-                classifier=_booster(content["classifier"]),
+                preparation=preparation,
+                scorer=kind.of(content),
                 **{
                     name: float(content[name])
                     for name in ("base_return", "slope", "offset", "entry_confidence")
@@ -156,9 +156,29 @@ class TradeModel:
             raise BadConfig(f"model: incomplete or damaged: {error!r}") from error
 
 
-def _booster(document: Mapping[str, Any]) -> xgb.Booster:
-    import xgboost as xgb
+def _added(names: Sequence[str] | None = None) -> dict[str, str]:
+    """The code of the features that the user added, of some names or of all."""
+    return {
+        one.name: one.code
+        for one in FEATURES
+        if isinstance(one, AddedFeature) and (names is None or one.name in names)
+    }
 
-    booster = xgb.Booster({"nthread": 1})
-    booster.load_model(bytearray(orjson.dumps(document)))
-    return booster
+
+def _require_features(learned: Mapping[str, str]) -> None:
+    """Refuse a model that learned from other values than it would be given.
+
+    Raises:
+        BadConfig: a feature that the user added is not here, or its code has changed.
+    """
+    here = _added()
+    for name, code in learned.items():
+        if name not in here:
+            raise BadConfig(
+                f"model: it reads the feature {name!r}, which no module of {SETTING} declares"
+            )
+        if here[name] != code:
+            raise BadConfig(
+                f"model: it learned from the feature {name!r} of code {code}, this is "
+                f"{here[name]}; check out that code, or train a new model"
+            )

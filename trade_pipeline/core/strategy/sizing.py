@@ -63,7 +63,13 @@ def position_size(
     spread = volatility if volatility is not None else 2 * config.target_volatility
     stake *= min(1.0, config.target_volatility / spread) if spread > 0 else 1.0
     stake *= max(0.25, 1.0 - account.drawdown)
-    if impact_capacity_usd is not None:
-        stake = min(stake, impact_capacity_usd)
-    stake = min(stake, account.cash_usd)
+    stake = min(stake, largest_stake(config, account, impact_capacity_usd))
     return stake if stake >= config.min_stake_usd else 0.0
+
+
+def largest_stake(
+    config: SizingConfig, account: Account, impact_capacity_usd: float | None
+) -> float:
+    """What a position may have at most, USD: of the equity, of the cash and by own price impact."""
+    most = min(account.equity_usd * config.max_fraction, account.cash_usd)
+    return most if impact_capacity_usd is None else min(most, impact_capacity_usd)

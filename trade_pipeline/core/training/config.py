@@ -18,7 +18,12 @@ class TrainingConfig(Config):
         "trade-model", pattern=r"^[a-z0-9][a-z0-9_-]*$", description="what people call the model"
     )
     seed: int = Field(7, ge=0, description="of the search and of the trees")
-    trials: int = Field(10, ge=2, description="hyper-parameter settings that are tried")
+    estimator: str | None = Field(
+        None, description="an own estimator, module:Class, instead of trees; see docs/extending.md"
+    )
+    trials: int = Field(
+        10, ge=2, description="hyper-parameter settings that are tried; an own estimator names its"
+    )
     folds: int = Field(4, ge=3, description="of the purged cross-validation inside training")
     embargo_hours: float = Field(48, ge=0, description="after a fold's last label")
     recency_half_life_days: float = Field(

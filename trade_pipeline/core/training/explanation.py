@@ -72,7 +72,7 @@ class Explanation:
 
 
 def explain_model(store: Store, model: str) -> Explanation:
-    """Exact Shapley values of the trees on the validation split, and interactions fold by fold.
+    """Contributions on the validation split, and of trees the interactions fold by fold.
 
     Args:
         model: its version or its short name.
@@ -85,10 +85,14 @@ def explain_model(store: Store, model: str) -> Explanation:
         record = read_model(connection, model)
         dataset = read_rows(connection, record.dataset_version)
     config = TrainingConfig.parse(dict(record.config["training"]))
+    # Interactions are those of trees; what an own estimator does inside nobody knows.
+    trees = config.estimator is None
     return Explanation(
         model=record.short_name,
         influences=influences(load_model(store, record), dataset.split("validation")),
-        interactions=interactions(learned_rows(record, dataset), record.params, config),
+        interactions=interactions(learned_rows(record, dataset), record.params, config)
+        if trees
+        else [],
     )
 
 

@@ -20,6 +20,7 @@ from trade_pipeline.core.strategy.model import TradeModel
 from trade_pipeline.core.training.clustered import market_adjusted
 from trade_pipeline.core.training.config import TrainingConfig
 from trade_pipeline.core.training.evaluate import SearchSummary
+from trade_pipeline.core.training.own import OwnFit
 from trade_pipeline.core.training.record import ModelRecord
 from trade_pipeline.core.training.registry import active_model, record_model
 from trade_pipeline.core.training.search import (
@@ -179,11 +180,16 @@ def learning_curve(record: ModelRecord, dataset: DatasetRows) -> tuple[list[int]
     validation = dataset.split("validation")
     returns = validation["target_return"].to_numpy(np.float64)
     truth = market_adjusted(returns, utc_days(validation))
+    estimator = record.config["training"].get("estimator")
+    own = None if estimator is None else OwnFit(estimator)
     sizes, scores = [], []
     for share in (0.125, 0.25, 0.5, 0.75, 1.0):
         newest = np.arange(round(len(rows.frame) * (1 - share)), len(rows.frame))
-        model = fit("regressor", rows.take(newest), record.params, record.seed)
-        predicted = model.predict(validation[list(rows.inputs)]).astype(np.float64)
+        if own is not None:
+            predicted = own.fit(rows.take(newest), record.params).scores(validation)
+        else:
+            model = fit("regressor", rows.take(newest), record.params, record.seed)
+            predicted = model.predict(validation[list(rows.inputs)]).astype(np.float64)
         sizes.append(len(newest))
         scores.append(rank_correlation(predicted, truth))
     return sizes, scores

@@ -10,7 +10,7 @@ import psycopg
 
 from trade_pipeline.core.dataset.membership import newest_dataset, read_dataset
 from trade_pipeline.core.features.preparation import Preparation
-from trade_pipeline.core.features.registry import NAMES
+from trade_pipeline.core.features.registry import NAMES, feature_set
 from trade_pipeline.core.features.vector import matrix_of
 
 MIN_NEW_OUTCOMES = 1_000
@@ -73,6 +73,9 @@ def retraining_need(connection: psycopg.Connection) -> RetrainingNeed:
             (record.market, record.feature_set, record.bounds["test"]["label_end"], _RECENT),
         )
     ]
+    if record.feature_set != feature_set():
+        # Their features are not the present ones: a dataset of these has to be built first.
+        vectors = []
     preparation = Preparation.from_dict(record.preparation)
     moved = _moved(preparation, vectors) if len(vectors) >= _MIN_RECENT else ()
     return RetrainingNeed(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +14,9 @@ from trade_pipeline.core.features.calibration import fit_platt_beside
 from trade_pipeline.core.features.registry import FEATURES
 from trade_pipeline.core.market.event import DAY
 from trade_pipeline.core.strategy.model import TradeModel
+from trade_pipeline.core.strategy.scorers import Trees
 from trade_pipeline.core.training.config import TrainingConfig
+from trade_pipeline.core.training.own import OwnFit
 from trade_pipeline.core.training.policy import break_even_confidence
 from trade_pipeline.core.training.search import (
     Progress,
@@ -59,7 +61,7 @@ def train(
         progress: called with (trials so far, all trials).
 
     Raises:
-        BadConfig: too few winners or losers to learn from.
+        BadConfig: too few winners or losers to learn from, or an own estimator that fails.
     """
     rows = training_rows(frame, features, config)
     won = rows.returns > 0
@@ -69,22 +71,30 @@ def train(
             f"training: {winners} winners among {len(rows.returns)} rows, expected at least "
             f"{MIN_OF_EACH * config.folds} winners and as many losers for {config.folds} folds"
         )
-    found = search(rows, config, progress)
+    own = None if config.estimator is None else OwnFit(config.estimator)
+    found = search(rows, config, progress) if own is None else own.search(rows, config, progress)
     chosen = found.trials[found.chosen]
     slope, offset = fit_platt_beside(chosen.margin, won, rows.weights, day_odds(won, rows.days))
+    common: dict[str, Any] = {
+        "market": market,
+        "base_return": float(np.average(rows.returns, weights=rows.weights)),
+        "slope": slope,
+        "offset": offset,
+        "entry_confidence": break_even_confidence(rows.returns, rows.weights),
+    }
+    if own is not None:
+        fitted = own.fit(rows, chosen.params)
+        return Training(
+            TradeModel(preparation=fitted.preparation, scorer=fitted.scorer, **common), rows, found
+        )
     regressor = fit("regressor", rows, chosen.params, config.seed)
     classifier = fit("classifier", rows, chosen.params, config.seed)
     return Training(
         model=TradeModel(
-            market=market,
             # That of the classifier is the same.
             preparation=regressor["prepare"].preparation_,
-            regressor=regressor["trees"].get_booster(),
-            classifier=classifier["trees"].get_booster(),
-            base_return=float(np.average(rows.returns, weights=rows.weights)),
-            slope=slope,
-            offset=offset,
-            entry_confidence=break_even_confidence(rows.returns, rows.weights),
+            scorer=Trees(regressor["trees"].get_booster(), classifier["trees"].get_booster()),
+            **common,
         ),
         rows=rows,
         search=found,

@@ -40,6 +40,7 @@ from trade_pipeline.core.store.database import Database
 from trade_pipeline.core.strategy.confidence import HEURISTIC_VERSION
 from trade_pipeline.core.strategy.model import Prediction, TradeModel
 from trade_pipeline.core.strategy.opinion import DecidingModel, Models
+from trade_pipeline.core.strategy.scorers import Trees
 from trade_pipeline.core.strategy.traffic import Traffic, arm
 from trade_pipeline.core.training.policy import idle_stakes
 from trade_pipeline_tests.core.session.test_session import (
@@ -69,8 +70,10 @@ def trained(feature: str, entry: float = 0.4) -> TradeModel:
     return TradeModel(
         market="simulated",
         preparation=Preparation(names, (1.0, 1.0), (0.0, 0.0), (), (0.0, 0.0), (1.0, 1.0)),
-        regressor=xgb.train(given, rows, 2),
-        classifier=xgb.train(given | {"objective": "binary:logistic"}, rows, 12),
+        scorer=Trees(
+            xgb.train(given, rows, 2),
+            xgb.train(given | {"objective": "binary:logistic"}, rows, 12),
+        ),
         base_return=0.0,
         slope=1.0,
         offset=0.0,

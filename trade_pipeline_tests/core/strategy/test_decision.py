@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trade_pipeline.core.features.registry import NAMES
 from trade_pipeline.core.market.event import Instrument, TokenFacts
 from trade_pipeline.core.market.history import TokenState
 from trade_pipeline.core.research.snapshot import SNAPSHOT_COLUMNS, Snapshot
@@ -49,6 +50,7 @@ OBSTACLES: list[tuple[str, dict[str, Any]]] = [
 def decision(**changes: Any) -> Decision:
     given: dict[str, Any] = {
         "snapshot": snapshot(),
+        "vector": np.full(len(NAMES), math.nan),
         "confidence": 0.8,
         "account": ACCOUNT,
         "entry_confidence": 0.55,
