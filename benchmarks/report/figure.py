@@ -35,6 +35,7 @@ class Figure:
         floor: the key of the machine's own figure that bounds it.
         headline: whether it stands in the table on top.
         only_full: it is measured by the full sizes only.
+        optional: it needs what not every machine has, such as an installable Feast.
     """
 
     key: str
@@ -47,6 +48,7 @@ class Figure:
     floor: str | None = None
     headline: bool = False
     only_full: bool = False
+    optional: bool = False
 
     @property
     def section(self) -> str:

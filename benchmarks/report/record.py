@@ -14,8 +14,10 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
+
+import numpy as np
 
 from report.registry import FIGURES
 
@@ -36,6 +38,11 @@ def measured(key: str, values: Iterable[float], *, size: str = "") -> None:
     if not given or not all(map(math.isfinite, given)):
         raise ValueError(f"{key}: values={given} are not finite numbers, one or more")
     _write(key, size, {"values": given})
+
+
+def of_rounds(values: Sequence[float], percent: float, rounds: int = 5) -> list[float]:
+    """A percentile of each of some rounds that follow one another, as repetitions of it."""
+    return [float(np.percentile(part, percent)) for part in np.array_split(values, rounds)]
 
 
 def counted(key: str, found: int, of: int, *, size: str = "") -> None:
