@@ -95,7 +95,9 @@ def main() -> None:
         f"({sum(run.new_rows for run in again)} new rows)"
     )
     print(f"records                    {last.new_rows:,} in {seconds:.2f} s")
-    print(f"writer busy                {statistics.median(waiting):.0%} of the time, beside the session's own work")
+    print(
+        f"writer busy                {statistics.median(waiting):.0%} of the time, beside the session's own work"
+    )
     print(
         f"plain COPY of the same     "
         f"{statistics.median(plain):.2f} s = {statistics.median(copying):.0%} of the session"

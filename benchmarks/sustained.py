@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import psutil
+from report.record import measured
 
 from trade_pipeline.core.clock import MarketClock
 from trade_pipeline.core.ids import moment_of
@@ -109,7 +110,13 @@ class Timed:
             self.events += len(batch.events)
             self._minute(engine, (batch.upto - self._start) // (60 * SECOND))
 
-        return timed
+        size = f"{EVENTS_A_SECOND:,} events a second for {minutes:g} minutes"
+
+    measured("live.sustained_per_s", [timed.events / seconds], size=size)
+    measured("live.sustained_late_p99_ms", [1e3 * np.quantile(timed.late, 0.99)], size=size)
+    half = len(timed.memory) // 2
+    measured("live.sustained_growth_mib", [timed.memory[-1] - timed.memory[half]], size=size)
+    return timed
 
     def _minute(self, engine: LiveEngine, minute: int) -> None:
         if minute == self._printed:
