@@ -1,12 +1,14 @@
 # make demo [UI=0] [DATA=folder of a recording], make test,
-# make bench [DATA=folder with the recordings uniswap_v2, spot_1h and rug_benchmarks] [ONLY=names] [FULL=1],
-# make reliability [ONLY=names]
+# make bench [DATA=folder with the recordings uniswap_v2, spot_1h and rug_benchmarks] [FULL=1],
+# make reliability; both [ONLY=part,other*] [REPORTS=folder of the page]
 PYTHON ?= python3
 BIN := .venv/bin
 UI ?= 1
 DATA ?=
 ONLY ?=
 FULL ?=
+REPORTS ?= reports
+BENCH := $(BIN)/python benchmarks/bench.py --folder "$(REPORTS)"
 LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header --all-extras pyproject.toml
 
@@ -28,10 +30,10 @@ format: .venv/installed
 	$(BIN)/ruff format
 
 bench: .venv/installed
-	$(BIN)/python benchmarks/bench.py run --only "$(ONLY)" $(if $(DATA),--data "$(DATA)") $(if $(FULL),--full)
+	$(BENCH) run --only "$(ONLY)" $(if $(DATA),--data "$(DATA)") $(if $(FULL),--full)
 
 reliability: .venv/installed
-	$(BIN)/python benchmarks/bench.py reliability --only "$(ONLY)"
+	$(BENCH) reliability --only "$(ONLY)"
 
 lock:
 	$(LOCK) -o requirements.lock

@@ -95,13 +95,10 @@ def main() -> None:
         f"({sum(run.new_rows for run in again)} new rows)"
     )
     print(f"records                    {last.new_rows:,} in {seconds:.2f} s")
-    print(
-        f"writer busy                {statistics.median(waiting):.0%} of the time, beside the session's own work"
-    )
-    print(
-        f"plain COPY of the same     "
-        f"{statistics.median(plain):.2f} s = {statistics.median(copying):.0%} of the session"
-    )
+    told = f"{statistics.median(waiting):.0%} of the time, beside the session's own work"
+    print(f"writer busy                {told}")
+    told = f"{statistics.median(plain):.2f} s = {statistics.median(copying):.0%} of the session"
+    print(f"plain COPY of the same     {told}")
     print(f"one durable commit         {commit * 1000:.2f} ms")
     print(f"peak memory                {last.peak_memory_mb:,.0f} MiB")
     size, name = f"{last.counts.events:,} events", f"session.{options.market}"

@@ -101,7 +101,10 @@ BENCHMARKS = (
     ),
     Part("demo", "benchmarks/demo.py", None, ()),
     Part("sustained", "benchmarks/live.py", None, ("--sustained", "10")),
-    Part("soak", "benchmarks/soak.py", None, ("--minutes", "30", "--kill", *_TAPE), data="uniswap_v2"),
+    Part(
+        "soak", "benchmarks/soak.py", None, ("--minutes", "30", "--kill", *_TAPE),
+        data="uniswap_v2",
+    ),
 )  # fmt: skip
 FLOORS = Part("floors", "benchmarks/floors.py", limit=120)
 
