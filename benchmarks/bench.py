@@ -19,7 +19,7 @@ from pathlib import Path
 
 from report.compare import compare
 from report.page import write_pages
-from report.parts import BENCHMARKS, ROOT, UnknownPart, chosen, tests
+from report.parts import BENCHMARKS, ROOT, UnknownPart, chosen, reliability_parts
 from report.readme import BadReadme, put_headline
 from report.results import BadResults, Results
 from report.run import run_parts
@@ -55,7 +55,9 @@ def _run(options: argparse.Namespace) -> int:
     if data is not None and not data.is_dir():
         print(f"--data={data}: is no folder", file=sys.stderr)
         return 2
-    parts = chosen(tests() if options.command == "reliability" else BENCHMARKS, options.only)
+    parts = chosen(
+        reliability_parts() if options.command == "reliability" else BENCHMARKS, options.only
+    )
     if options.list:
         print("\n".join(part.name for part in parts))
         return 0

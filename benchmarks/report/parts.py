@@ -109,7 +109,7 @@ BENCHMARKS = (
 FLOORS = Part("floors", "benchmarks/floors.py", limit=120)
 
 
-def tests() -> list[Part]:
+def reliability_parts() -> list[Part]:
     """Each file of tests that has one of reliability, by its folder and name."""
     found = []
     for file in sorted(TESTS.rglob("test_*.py")):
