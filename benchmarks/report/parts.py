@@ -83,11 +83,11 @@ _TAPE = ("--market", "uniswap-v2", "--data", "DATA/uniswap_v2", "--start", "2021
 BENCHMARKS = (
     *_markets("session"),
     *_markets("replay"),
-    Part("features", "benchmarks/features.py", ("--feast",)),
+    Part("features", "benchmarks/features.py", ("--feast",), limit=1_200),
     Part("online", "benchmarks/online.py"),
     Part("live", "benchmarks/live.py"),
     Part("ledger", "benchmarks/ledger.py"),
-    Part("models", "benchmarks/models.py", ("--mlflow",)),
+    Part("models", "benchmarks/models.py", ("--mlflow",), limit=1_200),
     Part(
         "provenance", "benchmarks/provenance.py", ("--trades", "100000"),
         ("--trades", "10000000"),
@@ -99,6 +99,9 @@ BENCHMARKS = (
         ("--data", "DATA", "--noise", "12", "--signal", "6", "--leak", "3"),
         ("--data", "DATA"), data="spot_1h", full_limit=12 * _HOUR,
     ),
+    Part("celery_workers", "benchmarks/celery_workers.py"),
+    Part("daily", "benchmarks/daily.py"),
+    Part("restore_drill", "benchmarks/restore_drill.py"),
     Part("demo", "benchmarks/demo.py", None, ()),
     Part("sustained", "benchmarks/live.py", None, ("--sustained", "10")),
     Part(

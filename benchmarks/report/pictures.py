@@ -116,10 +116,9 @@ def _margin(figure: Figure, value: float) -> float:
 
 def _latencies(results: Results) -> Canvas | None:
     pairs = [
-        (figure, one, results.figures[slow])
+        (figure, one, results.figures[_slow(figure)])
         for figure, one in _measured(results)
-        if figure.key.endswith("_p50_ms") and one.value > 0
-        and (slow := figure.key.replace("_p50_ms", "_p99_ms")) in results.figures
+        if figure.key.endswith("_p50_ms") and one.value > 0 and _slow(figure) in results.figures
     ]  # fmt: skip
     if not pairs:
         return None
@@ -131,7 +130,7 @@ def _latencies(results: Results) -> Canvas | None:
         axes.plot([slow.value], [place], "|", color=OWN, ms=10, mew=2)
         told = f" {words.number(middle.value)} / {words.number(slow.value)} ms"
         axes.text(slow.value * 1.08, place, told, va="center", fontsize=8)
-        asked = FIGURES[figure.key.replace("_p50_ms", "_p99_ms")].asked
+        asked = FIGURES[_slow(figure)].asked
         if asked is not None:
             axes.plot([asked], [place], "x", color=BAD)
     names = [_short(figure.words.removesuffix(", p50")) for figure, *_ in reversed(pairs)]
@@ -140,6 +139,11 @@ def _latencies(results: Results) -> Canvas | None:
     axes.margins(x=0.2)
     axes.set_xlabel("ms; a dot is the median, a bar the 99th percentile, a cross what it may be")
     return canvas
+
+
+def _slow(figure: Figure) -> str:
+    """The key of the 99th percentile beside a median."""
+    return figure.key.replace("_p50_ms", "_p99_ms")
 
 
 def _canaries(results: Results) -> Canvas | None:

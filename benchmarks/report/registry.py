@@ -48,7 +48,6 @@ SECTIONS = {
     "provenance": "Provenance at scale",
     "experiments": "Experiments",
     "operations": "Operations",
-    "security": "Security",
 }
 
 FIGURES = {figure.key: figure for figure in (*MACHINE, *RECORDS, *MODELS, *LIVE, *WORK)}

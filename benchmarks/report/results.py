@@ -108,7 +108,8 @@ class Results:
         folder.mkdir(parents=True, exist_ok=True)
         written = folder / f".{FILE}"
         # Runs whose every figure was measured anew are of no use.
-        used = {one.run for one in (*self.figures.values(), *self.parts.values())}
+        used = {one.run for one in self.figures.values()}
+        used |= {part.run for part in self.parts.values()}
         used |= {one.before["run"] for one in self.figures.values() if one.before}
         kept = Results(
             self.figures, self.parts, {name: run for name, run in self.runs.items() if name in used}
