@@ -21,7 +21,7 @@ from report.compare import compare, with_their_first
 from report.document import Cell, Paragraph, Table, markdown, page
 from report.figure import Figure
 from report.interval import of_repetitions, of_share
-from report.page import headline, write_pages
+from report.page import headline, table, write_pages
 from report.page import report as blocks_of
 from report.parts import BENCHMARKS, FLOORS, ROOT, Part, UnknownPart, chosen, reliability_parts
 from report.readme import BEGIN, END, BadReadme, put_headline
@@ -212,9 +212,8 @@ def test_results_are_read_as_they_were_written_and_a_wrong_file_is_named(tmp_pat
 
 
 def row_of(found: Results, key: str) -> list[Cell]:
-    words = FIGURES[key].words
-    tables = [block for block in blocks_of(found) if isinstance(block, Table)]
-    return [list(row) for table in tables for row in table.rows if row[0].text == words][-1]
+    (row,) = table([FIGURES[key]], found).rows
+    return list(row)
 
 
 def test_a_figure_that_was_not_measured_says_why_and_has_no_number() -> None:
