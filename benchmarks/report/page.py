@@ -57,7 +57,7 @@ def report(results: Results) -> list[Block]:
     for section, title in SECTIONS.items():
         figures = [figure for figure in FIGURES.values() if figure.section == section]
         if figures:
-            blocks += [Heading(title), table(figures, results)]
+            blocks += [Heading(title), *_section(figures, results)]
     return [*blocks, *_second_run(results), *_parts(results), *_runs(results), *_reading()]
 
 
@@ -71,25 +71,46 @@ def headline(results: Results) -> Table:
 
 
 def table(figures: Sequence[Figure], results: Results) -> Table:
-    return Table(_HEAD, [_row(figure, results) for figure in figures])
+    """A row for each figure; a column in which nothing stands is left out."""
+    rows = [_row(figure, results) for figure in figures]
+    shown = [n for n in range(len(_HEAD)) if n < 2 or any(row[n].text for row in rows)]
+    return Table([_HEAD[n] for n in shown], [[row[n] for n in shown] for row in rows])
+
+
+def _section(figures: Sequence[Figure], results: Results) -> list[Block]:
+    """The figures that were measured, and why the others were not."""
+    measured = [figure for figure in figures if figure.key in results.figures]
+    blocks: list[Block] = [table(measured, results)] if measured else []
+    missing: dict[str, list[str]] = {}
+    for figure in figures:
+        if figure.key not in results.figures:
+            missing.setdefault(_why_not(figure, results), []).append(figure.words)
+    for why, which in missing.items():
+        blocks.append(Paragraph(f"Not measured ({why}): {'; '.join(which)}."))
+    return blocks
+
+
+def _why_not(figure: Figure, results: Results) -> str:
+    """Why there is no such figure."""
+    part = results.parts.get(figure.part)
+    if part is None:
+        return f"not run: {figure.part}"
+    if part.status == NOT_RUN:
+        return f"not run: {part.reason}"
+    if part.status == OK:
+        # Its part ended well without it: a usual run, or what it compares with is not here.
+        return "only in a full run" if figure.only_full else "could not be measured here"
+    return f"its part {part.status}: {figure.part}"
 
 
 def _row(figure: Figure, results: Results) -> list[Cell]:
     asked, others = words.asked_of(figure), words.anchors_of(figure)
     found = results.figures.get(figure.key)
     if found is None:
-        part = results.parts.get(figure.part)
-        if part is None:
-            why = f"not run: {figure.part}"
-        elif part.status == OK:
-            # Its part ended well without it: a usual run, or what it compares with is not here.
-            why = (
-                "not measured in a usual run" if figure.only_full else "could not be measured here"
-            )
-        else:
-            why = f"not run: {part.reason}" if part.status == NOT_RUN else f"its part {part.status}"
-        return [Cell(figure.words), Cell("-"), Cell(why), Cell(asked), Cell(others),
-                Cell(""), Cell(""), Cell("")]  # fmt: skip
+        return [
+            Cell(figure.words), Cell("-"), Cell(_why_not(figure, results)), Cell(asked),
+            Cell(others), Cell(""), Cell(""), Cell(""),
+        ]  # fmt: skip
     keeps = figure.keeps(found.value)
     if asked:
         asked += f": {_KEPT if keeps else _MISSED}"

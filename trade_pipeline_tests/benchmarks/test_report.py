@@ -222,7 +222,9 @@ def test_a_figure_that_was_not_measured_says_why_and_has_no_number() -> None:
     found.parts["gates"] = Ended("not run", "needs a recording", "2026-01-01", 0.0, "first")
     assert row_of(found, SHARE)[2].text == "not run: needs a recording"
     found.parts["gates"] = Ended("timed out", "after 600 s", "2026-01-01", 600.0, "first")
-    assert row_of(found, SHARE)[2].text == "its part timed out"
+    assert row_of(found, SHARE)[2].text == "its part timed out: gates"
+    paragraphs = [one.text for one in blocks_of(found) if isinstance(one, Paragraph)]
+    assert any(FIGURES[SHARE].words in text and "timed out" in text for text in paragraphs)
 
 
 def test_a_bound_that_is_missed_and_a_part_that_failed_are_said() -> None:
