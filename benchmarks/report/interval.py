@@ -13,6 +13,8 @@ LEVEL = 0.95
 LEAST = 0.10
 # A single repetition says nothing of its spread.
 SINGLE = 0.25
+# A factor of so much to each side says that nothing is known.
+_WIDEST = math.log(1e6)
 
 
 def of_repetitions(values: Sequence[float]) -> tuple[float, float, float]:
@@ -28,7 +30,7 @@ def of_repetitions(values: Sequence[float]) -> tuple[float, float, float]:
         return middle, middle - reach, middle + reach
     t = float(stats.t.ppf((1 + LEVEL) / 2, len(found) - 1)) * math.sqrt(2 / len(found))
     if found.min() > 0:
-        reach = t * float(np.log(found).std(ddof=1))
+        reach = min(t * float(np.log(found).std(ddof=1)), _WIDEST)
         low, high = middle * math.exp(-reach), middle * math.exp(reach)
     else:
         reach = t * float(found.std(ddof=1))

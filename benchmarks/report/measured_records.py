@@ -91,13 +91,13 @@ _LEDGER = (
 _PROVENANCE = (
     *(
         Figure(
-            f"provenance.trace_{state}_{name}_ms", f"a full trace, {words}, {name}", "ms",
+            f"provenance.trace_{state}_{name}_ms", f"a trade traced in full, {words}, {name}", "ms",
             "provenance", asked=10 if name == "p99" else None,
             headline=(state, name) == ("warm", "p99"),
         )
         for state, words in (
-            ("cold", "after a restart"), ("warm", "of trades not asked before"),
-            ("again", "of the same trades"),
+            ("cold", "after a restart"), ("warm", "not asked for before"),
+            ("again", "asked for again"),
         )
         for name in ("p50", "p99")
     ),

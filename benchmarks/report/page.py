@@ -63,11 +63,10 @@ def report(results: Results) -> list[Block]:
 
 def headline(results: Results) -> Table:
     """The figures that stand for all."""
-    rows = [
-        [*_row(figure, results)[:5], _row(figure, results)[-1]]
-        for figure in FIGURES.values() if figure.headline
-    ]  # fmt: skip
-    return Table((*_HEAD[:5], _HEAD[-1]), rows)
+    figures = [figure for figure in FIGURES.values() if figure.headline]
+    shown = [place for place, name in enumerate(_HEAD) if name != "size"]
+    rows = [[_row(figure, results)[place] for place in shown] for figure in figures]
+    return Table([_HEAD[place] for place in shown], rows)
 
 
 def table(figures: Sequence[Figure], results: Results) -> Table:

@@ -8,7 +8,7 @@ from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from report import words
 from report.compare import with_their_first
@@ -79,8 +79,8 @@ def _anchors(results: Results) -> Canvas | None:
             axes.containers[0], [words.with_unit(value, figure.unit) for value in values], padding=3
         )
         axes.invert_yaxis()
-        _logarithmic(axes)
         axes.set_xlim(min(values) / 3, max(values) * 8)
+        _logarithmic(axes)
         better = "more" if figure.more_is_better else "less"
         axes.set_title(f"{figure.words} ({better} is better)", loc="left", fontsize=9)
         axes.tick_params(axis="x", labelsize=7)
@@ -100,10 +100,10 @@ def _bounds(results: Results) -> Canvas | None:
         axes.plot(sorted(ends), [place, place], color=colour, lw=1.2)
         axes.plot([middle], [place], "o", color=colour, ms=4)
     axes.axvline(1.0, color="black", lw=0.8)
-    _logarithmic(axes)
     axes.set_yticks(range(len(shown)), [_short(figure.words) for figure, _ in shown], fontsize=7.5)
     axes.set_ylim(-1, len(shown))
     axes.set_xlabel("times better than asked, and where a second run is expected")
+    _logarithmic(axes)
     return canvas
 
 
@@ -137,9 +137,9 @@ def _latencies(results: Results) -> Canvas | None:
             axes.plot([asked], [place], "x", color=BAD)
     names = [_short(figure.words.removesuffix(", p50")) for figure, *_ in reversed(pairs)]
     axes.set_yticks(range(len(pairs)), names)
-    _logarithmic(axes)
     axes.margins(x=0.2)
     axes.set_xlabel("ms; a dot is the median, a bar the 99th percentile, a cross what it may be")
+    _logarithmic(axes)
     return canvas
 
 
@@ -193,10 +193,10 @@ def _second(results: Results) -> Canvas | None:
         colour = GOOD if first.holds(second.value) else BAD
         axes.plot([max(second.value / first.value, 0.1)], [place], "o", color=colour, ms=3.5)
     axes.axvline(1.0, color="black", lw=0.6)
-    _logarithmic(axes)
     axes.set_yticks(range(len(pairs)), [key for key, *_ in pairs], fontsize=7)
     axes.set_ylim(-1, len(pairs))
     axes.set_xlabel("the second run's value by the first run's")
+    _logarithmic(axes)
     return canvas
 
 
@@ -207,5 +207,8 @@ def _short(text: str) -> str:
 def _logarithmic(axes: Any) -> None:
     """A logarithmic axis whose numbers are written out."""
     axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    # Few powers of ten need more marks between them.
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 300 * low else (1,)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: words.number(value)))
     axes.xaxis.set_minor_formatter(NullFormatter())

@@ -44,7 +44,7 @@ def asked_of(figure: Figure) -> str:
     if figure.asked is None:
         return ""
     side = "at least" if figure.more_is_better else "at most"
-    return f"{side} {with_unit(figure.asked, figure.unit)}"
+    return f"{side} {figure.asked:,g} {figure.unit}".rstrip()
 
 
 def anchors_of(figure: Figure) -> str:
