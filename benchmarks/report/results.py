@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -102,6 +104,21 @@ class Results:
             return cls()
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BadResults(f"{file}: is no file of figures: {error}") from error
+
+    @classmethod
+    @contextmanager
+    def changed(cls, folder: Path) -> Iterator[Results]:
+        """What a folder holds, to be changed and written again; other runs wait meanwhile.
+
+        Raises:
+            BadResults: the file is none of this program.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / f".{FILE}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            results = cls.read(folder)
+            yield results
+            results.write(folder)
 
     def write(self, folder: Path) -> None:
         """Replace the folder's file."""

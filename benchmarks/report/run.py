@@ -35,10 +35,8 @@ def run_parts(parts: Sequence[Part], folder: Path, data: Path | None, *, full: b
     Returns:
         Whether every part that could be run ended well.
     """
-    results, name = Results.read(folder), _now()
-    results.runs[name] = Run(
-        _git("rev-parse", "HEAD"), bool(_git("status", "--porcelain")), name, _machine()
-    )
+    name = _now()
+    run = Run(_git("rev-parse", "HEAD"), bool(_git("status", "--porcelain")), name, _machine())
     well, floors = True, list[dict[str, Any]]()
     for number, part in enumerate([FLOORS, *parts, FLOORS]):
         print(f"\n== {part.name} ({min(number, len(parts))} of {len(parts)}), {_now()}", flush=True)
@@ -49,21 +47,21 @@ def run_parts(parts: Sequence[Part], folder: Path, data: Path | None, *, full: b
             floors += lines
             lines = floors
         figures = combined(lines)
+        if part is FLOORS:
+            run = replace(run, floors={key: one["value"] for key, one in figures.items()})
         if ended.status == OK and (missing := _missing(part, set(figures), full=full)):
             ended = replace(ended, status=FAILED, reason=f"measured no {', '.join(missing)}")
-        for key, one in figures.items():
-            measured = Measured(
-                **one, part=part.name, run=name, at=ended.at, sound=ended.status == OK,
-                full=part.is_test or (full and part.full is not None),
-            )  # fmt: skip
-            results.merge(key, measured)
-        if part is FLOORS:
-            told = {key: one["value"] for key, one in figures.items()}
-            results.runs[name] = replace(results.runs[name], floors=told)
-        # A part that cannot be run now keeps what it has said.
-        if ended.status != NOT_RUN or part.name not in results.parts:
-            results.parts[part.name] = ended
-        results.write(folder)
+        with Results.changed(folder) as results:
+            results.runs[name] = run
+            for key, one in figures.items():
+                measured = Measured(
+                    **one, part=part.name, run=name, at=ended.at, sound=ended.status == OK,
+                    full=part.is_test or (full and part.full is not None),
+                )  # fmt: skip
+                results.merge(key, measured)
+            # A part that cannot be run now keeps what it has said.
+            if ended.status != NOT_RUN or part.name not in results.parts:
+                results.parts[part.name] = ended
         why = f": {ended.reason}" if ended.reason else ""
         print(f"== {part.name}: {ended.status}{why}, {ended.seconds:.0f} s", flush=True)
         well = well and ended.status in (OK, NOT_RUN)

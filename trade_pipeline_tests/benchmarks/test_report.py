@@ -7,6 +7,7 @@ import json
 import re
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -206,6 +207,19 @@ def test_results_are_read_as_they_were_written_and_a_wrong_file_is_named(tmp_pat
         with pytest.raises(BadResults, match=r"figures\.json"):
             Results.read(tmp_path)
         assert bench.main(["--folder", str(tmp_path), "page"]) == 2
+
+
+def test_runs_at_the_same_time_keep_what_the_others_have_said(tmp_path: Path) -> None:
+    def change(number: int) -> None:
+        for _ in range(10):
+            with Results.changed(tmp_path) as found:
+                found.runs["first"] = RUN
+                known = found.figures.get(KEY, one(0.0))
+                found.figures[KEY] = replace(known, value=known.value + 1)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(change, range(4)))
+    assert Results.read(tmp_path).figures[KEY].value == 40
 
 
 # The page.
