@@ -1,14 +1,18 @@
-# make demo [UI=0] [DATA=folder of a recording], make test, make reliability,
-# make benchmark [DATA=folder with the recordings uniswap_v2, spot_1h and rug_benchmarks],
-# make soak [DATA=the same folder]
+# make demo [UI=0] [DATA=folder of a recording], make test,
+# make bench [DATA=folder with the recordings uniswap_v2, spot_1h and rug_benchmarks] [FULL=1],
+# make reliability; both [ONLY=part,other*] [REPORTS=folder of the page]
 PYTHON ?= python3
 BIN := .venv/bin
 UI ?= 1
 DATA ?=
+ONLY ?=
+FULL ?=
+REPORTS ?= reports
+BENCH := $(BIN)/python benchmarks/bench.py --folder "$(REPORTS)"
 LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header --all-extras pyproject.toml
 
-.PHONY: demo test lint format reliability benchmark soak lock clean
+.PHONY: demo test lint format reliability bench lock clean
 
 demo: .venv/installed
 	$(BIN)/trade-pipeline demo $(if $(DATA),--data "$(DATA)") $(if $(filter 0,$(UI)),--no-ui)
@@ -25,25 +29,11 @@ format: .venv/installed
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+bench: .venv/installed
+	$(BENCH) run --only "$(ONLY)" $(if $(DATA),--data "$(DATA)") $(if $(FULL),--full)
+
 reliability: .venv/installed
-	TRADE_PIPELINE_TEST_KILLS=50 $(BIN)/python -m pytest -m reliability -s
-
-benchmark: .venv/installed
-	$(BIN)/python benchmarks/session.py $(if $(DATA),--market uniswap-v2 --data "$(DATA)/uniswap_v2")
-	$(BIN)/python benchmarks/replay.py $(if $(DATA),--market uniswap-v2 --data "$(DATA)/uniswap_v2",--end 2021-05-08)
-	$(BIN)/python benchmarks/features.py --feast
-	$(BIN)/python benchmarks/online.py
-	$(BIN)/python benchmarks/live.py
-	$(BIN)/python benchmarks/ledger.py
-	$(BIN)/python benchmarks/models.py --mlflow
-	$(if $(DATA),$(BIN)/python benchmarks/rug.py --data "$(DATA)")
-	$(if $(DATA),$(BIN)/python benchmarks/gates.py --data "$(DATA)")
-	$(if $(DATA),$(BIN)/python benchmarks/canary.py --data "$(DATA)")
-
-soak: .venv/installed
-	$(BIN)/python benchmarks/live.py --sustained 10
-	$(BIN)/python benchmarks/soak.py --minutes 30 --kill \
-		$(if $(DATA),--market uniswap-v2 --data "$(DATA)/uniswap_v2" --start 2021-05-01)
+	$(BENCH) reliability --only "$(ONLY)"
 
 lock:
 	$(LOCK) -o requirements.lock

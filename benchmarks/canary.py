@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from gates import recorded_frame
+from report.record import computed, counted
 from scipy.stats import mannwhitneyu
 
 from trade_pipeline.core.canary.blocks import PairedDecisions, block_values, stake_per_block
@@ -94,6 +95,10 @@ def report(paired: tuple[PairedDecisions, np.ndarray], canaries: int, seed: int)
         f"design effect of candidates {power.design_effect:.1f}; the true mean here "
         f"{values.mean():+.4f}"
     )
+    size = f"{len(decisions.at):,} candidates"
+    computed("canary.days", power.blocks, size=size)
+    computed("canary.spread", power.spread, size=size)
+    computed("canary.design_effect", power.design_effect, size=size)
     days = sample_blocks(values, CONFIG, canaries, seed) - values.mean()
     print(f"{canaries:,} canaries a row, looked at every day    by day 28            by day 56")
     for name, effect in (("2.25 worse", -MARGIN), ("equal", 0.0), ("2.25 better", MARGIN)):
@@ -112,8 +117,10 @@ def _row(name: str, values: Floats, ratio: float) -> None:
     cells = []
     for day in (28, 56):
         done = found.days <= day
-        promoted, back = ((done & (found.verdict == sign)).mean() for sign in (1, -1))
-        cells.append(f"promoted {promoted:6.1%}, rolled back {back:6.1%}")
+        promoted, back = (done & (found.verdict == sign) for sign in (1, -1))
+        for what, there in (("promoted", promoted), ("rolled_back", back)):
+            counted(f"canary.{name.split()[-1]}_{what}_{day}", there.sum(), len(there))
+        cells.append(f"promoted {promoted.mean():6.1%}, rolled back {back.mean():6.1%}")
     print(f"  {name:<22}" + "   ".join(cells))
 
 
@@ -135,6 +142,8 @@ def _naive_row(name: str, values: Floats, effect: float) -> None:
     # Nobody looks before some candidates are there.
     harmed = (high[:, MIN_TRADES:] < 0).any(axis=1)
     promoted = (low[:, MIN_TRADES:] >= -MARGIN).any(axis=1)
+    if effect == 0:
+        counted("canary.singles_equal_harmed", harmed.sum(), len(harmed), size="28 days")
     print(f"  {name:<22}promoted at some look {promoted.mean():6.1%}, harm {harmed.mean():6.1%}")
 
 
@@ -164,6 +173,10 @@ def _after_two_days(
             if min(len(one), len(other)) >= least:
                 judged[least] += 1
                 ranked[least] += mannwhitneyu(one, other, alternative="less").pvalue >= 0.05
+    truth = name.split()[-1]
+    counted(f"canary.averages_{truth}_promoted", promoted, canaries)
+    # Where so few trades are enough to judge at all.
+    counted(f"canary.mann_whitney_{truth}_promoted", ranked[FEW_TRADES], judged[FEW_TRADES])
     told = ", ".join(
         f"{ranked[least] / max(1, judged[least]):6.1%} of the {judged[least] / canaries:.0%} with "
         f"{least}"

@@ -26,6 +26,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from report.record import measured
 
 from trade_pipeline.core.dataset.feature_table import feature_vectors
 from trade_pipeline.core.market.bars import HourlyBars
@@ -34,6 +35,7 @@ from trade_pipeline.core.market.facts import FactTable
 from trade_pipeline.core.session.config import TradingConfig
 
 TOKENS, ROWS_EACH, COLUMNS, PAIRS, ROUNDS = 1_000, 1_440, 20, 10_000, 5
+TABLES = 3
 MINUTE = HOUR // 60
 START = 1_640_995_200_000_000  # 2022-01-01
 FEAST = "feast==0.67.0"
@@ -77,8 +79,14 @@ def _join(folder: Path, with_feast: bool) -> None:
     print(f"  facts, prepared and asked   {mine:.3f} s")
     print(f"  facts, asked again          {statistics.median(asked):.3f} s")
     print(f"  pandas.merge_asof           {pandas_s:.3f} s, ratio {mine / pandas_s:.2f}")
+    size = f"{len(token):,} rows, {PAIRS:,} pairs"
+    measured("features.join_s", ours, size=size)
+    ratios = [one / other for one, other in zip(ours, theirs, strict=True)]
+    measured("features.join_x", ratios, size=size)
     if with_feast:
         seconds = _feast(folder, token, at, values, who, when)
+        if seconds is not None:
+            measured("features.join_feast_x", [seconds / mine], size=size)
         told = "does not install here" if seconds is None else f"{seconds:.1f} s, "
         print(f"  {FEAST:<26}  {told}" + (f"{seconds / mine:.0f} x" if seconds else ""))
 
@@ -140,12 +148,18 @@ def _table(folder: Path, candidates: int) -> None:
     token, at = np.concatenate(instruments), np.concatenate(moments)
     pick = np.sort(np.random.default_rng(7).choice(len(token), candidates, replace=False))
     names = [feed.instruments[t].name for t in token[pick].tolist()]
-    started = time.perf_counter()
-    vectors, _ = feature_vectors(feed, TradingConfig(), names, at[pick])
-    seconds = time.perf_counter() - started
+    taken = []
+    for _ in range(TABLES):
+        started = time.perf_counter()
+        vectors, _ = feature_vectors(feed, TradingConfig(), names, at[pick])
+        taken.append(time.perf_counter() - started)
+    seconds = statistics.median(taken)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"feature table, {len(vectors):,} candidates x {vectors.shape[1]} features")
     print(f"  {seconds:.1f} s, {len(vectors) / seconds:,.0f} a second; peak memory {peak:,.0f} MiB")
+    size = f"{len(vectors):,} candidates x {vectors.shape[1]}"
+    measured("features.table_s", taken, size=size)
+    measured("features.table_peak_mib", [peak], size=size)
 
 
 def _recording(folder: Path, candidates: int) -> Path:

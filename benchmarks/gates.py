@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from report.record import counted
 
 from trade_pipeline.core.dataset.config import DatasetConfig
 from trade_pipeline.core.dataset.dataset import build_dataset
@@ -213,6 +214,7 @@ def main() -> None:
             print(f"\r{done}", end="", file=sys.stderr, flush=True)
         if runs:
             print(file=sys.stderr)
+            counted(f"gates.{kind}_passed", passed, runs, size=f"{options.trials} trials a run")
             seconds = (time.perf_counter() - started) / runs
             by_gate = ", ".join(f"{gate} {refused[gate]}" for gate in GATES if refused[gate])
             told = f", AUC of the plant {np.mean(planted):.3f}" if kind == "signal" else ""

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import psycopg
+from report.record import measured
 
 from trade_pipeline.core.features.vector import vector_hash
 from trade_pipeline.core.ids import client_order_id, micros, trade_uuid
@@ -64,6 +65,12 @@ def main() -> None:
             assert report.intact, report.verdict
             verifications.append(report.seconds)
         floor, took = statistics.median(copies), statistics.median(verifications)
+        size = f"{report.records:,} records"
+        measured("ledger.verify_s", verifications, size=size)
+        measured("ledger.verify_rows_per_s", [report.records / one for one in verifications],
+                 size=size)  # fmt: skip
+        ratios = [one / copied for one, copied in zip(verifications, copies, strict=True)]
+        measured("ledger.verify_copies_x", ratios, size=size)
         print(f"{report.verdict}")
         print(f"plain COPY out of the same rows   {floor:6.1f} s")
         print(f"verification                      {took:6.1f} s, {took / floor:.1f} x the COPY")
@@ -96,6 +103,7 @@ def _one_head(connection: psycopg.Connection, files: HeadFiles) -> None:
         started = time.perf_counter()
         write_heads(connection, files)
         times.append(1_000 * (time.perf_counter() - started))
+    measured("ledger.head_ms", times)
     print(f"a head over 60 new records        p50 {statistics.median(times):.1f} ms, "
           f"worst {max(times):.1f} ms")  # fmt: skip
 

@@ -14,11 +14,13 @@ import argparse
 import asyncio
 import tempfile
 import time
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import numpy as np
+from report.record import measured
 from sustained import sustained
 
 from trade_pipeline.core.clock import MarketClock
@@ -43,6 +45,7 @@ from trade_pipeline.core.store.store import Store
 from trade_pipeline.settings import Settings
 
 START = 1_640_995_200_000_000  # 2022-01-01
+ROUNDS = 3
 EAGER = {
     "strategy": {
         "universe": {"min_volume_24h_usd": 2_000, "min_liquidity_usd": 5_000},
@@ -68,16 +71,22 @@ def main() -> None:
         ):
             sustained(store, EAGER, START, options.sustained)
         return
-    with (
-        tempfile.TemporaryDirectory(dir=options.folder, ignore_cleanup_errors=True) as folder,
-        Store.in_folder(Path(folder)) as store,
-    ):
-        entries, exits, floors = intents(store, options.days)
+    rounds = []
+    for _ in range(ROUNDS):
+        with (
+            tempfile.TemporaryDirectory(dir=options.folder, ignore_cleanup_errors=True) as folder,
+            Store.in_folder(Path(folder)) as store,
+        ):
+            rounds.append(intents(store, options.days))
+    record(rounds)
+    entries, exits, floors = (
+        list(chain.from_iterable(found)) for found in zip(*rounds, strict=True)
+    )
     floor, slow = np.quantile(floors, [0.5, 0.99])
     print(
         f"one durable commit of one row      {1e3 * floor:8.2f} ms median, {1e3 * slow:.2f} ms p99"
     )
-    bound, bound_99 = max(1.5 * floor, floor + 0.003), max(3 * slow, slow + 0.01)
+    bound, bound_99 = bounds(floor, slow)
     for name, seconds in (("entry", entries), ("exit", exits)):
         middle, worst = np.quantile(seconds, [0.5, 0.99])
         print(
@@ -86,10 +95,31 @@ def main() -> None:
             f"{1e3 * bound_99:.2f} ms"
         )
     taken = asyncio.run(scan(options.tokens, options.candidates))
+    size = f"{options.tokens:,} tokens, {options.candidates} candidates"
+    measured("live.scan_ms", [1e3 * one for one in taken], size=size)
     print(
         f"{options.tokens:,} tokens, {options.candidates} candidates: "
         f"{1e3 * np.median(taken):8.2f} ms median, {1e3 * max(taken):.2f} ms worst"
     )
+
+
+def bounds(floor: float, slow: float) -> tuple[float, float]:
+    """What median and 99th percentile may be, by those of a commit; all in seconds."""
+    return max(1.5 * floor, floor + 0.003), max(3 * slow, slow + 0.01)
+
+
+def record(rounds: list[tuple[list[float], list[float], list[float]]]) -> None:
+    """Each round's percentiles, and against the bounds by the commits of the same round."""
+    size = f"{sum(len(entries) for entries, *_ in rounds)} entries"
+    quantiles = np.array([[np.quantile(one, [0.5, 0.99]) for one in found] for found in rounds])
+    limits = np.array([bounds(*commit) for commit in quantiles[:, 2]])
+    for column, percent in enumerate((50, 99)):
+        for row, what in enumerate(("entry", "exit", "commit")):
+            found = quantiles[:, row, column]
+            measured(f"live.{what}_p{percent}_ms", 1e3 * found, size=size)
+        for row, leg in enumerate(("entry", "exit")):
+            share = quantiles[:, row, column] / limits[:, column]
+            measured(f"live.{leg}_p{percent}_of_bound", share, size=size)
 
 
 def intents(store: Store, days: float) -> tuple[list[float], list[float], list[float]]:

@@ -27,6 +27,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from report.record import measured, of_rounds
 
 from trade_pipeline.core.dataset.config import DatasetConfig
 from trade_pipeline.core.dataset.engineer import FeatureEngineer
@@ -102,6 +103,7 @@ def _register(
     assert len(found) == len(taken)
     # The first ones import and connect.
     _print("log, store and register", np.array(taken[2:]))
+    measured("models.register_ms", [1_000 * one for one in taken[2:]])
     return float(np.median(taken[2:]))
 
 
@@ -110,13 +112,21 @@ def _ask(store: Store, dataset: DatasetRows, training: Training, config: Trainin
     inputs = training.model.inputs_of(dataset.rows)
     many: Floats = np.resize(inputs, (CANDIDATES, inputs.shape[1]))
     model = training.model
-    _measure("load and first prediction", 50, lambda: load_model(store, record).predict(many[:1]))
-    _measure("predict one candidate", 2_000, lambda: model.predict(many[:1]))
-    _measure(f"predict {CANDIDATES:,} candidates", 20, lambda: model.predict(many))
-    _measure("contributions of one candidate", 500, lambda: model.contributions(many[:1]))
+    one = many[:1]
+    for name, times, act, key, percent in (
+        ("load and first prediction", 50, lambda: load_model(store, record).predict(one),
+         "models.load_ms", 50),
+        ("predict one candidate", 2_000, lambda: model.predict(one), "models.predict_p99_ms", 99),
+        (f"predict {CANDIDATES:,} candidates", 20, lambda: model.predict(many),
+         "models.predict_10k_ms", 50),
+        ("contributions of one candidate", 500, lambda: model.contributions(one),
+         "models.explain_ms", 50),
+    ):  # fmt: skip
+        taken = _measure(name, times, act)
+        measured(key, of_rounds(1_000 * taken, percent), size=f"{times:,} times")
 
 
-def _measure(name: str, times: int, act: Callable[[], object]) -> None:
+def _measure(name: str, times: int, act: Callable[[], object]) -> Floats:
     taken = np.empty(times)
     act()
     for number in range(times):
@@ -124,6 +134,7 @@ def _measure(name: str, times: int, act: Callable[[], object]) -> None:
         act()
         taken[number] = time.perf_counter() - started
     _print(name, taken)
+    return taken
 
 
 def _print(name: str, seconds: Floats) -> None:
@@ -136,6 +147,7 @@ def _print_mlflow(seconds: float | None, registered: float) -> None:
     if seconds is None:
         told = f"{MLFLOW} does not install or run here"
     else:
+        measured("models.mlflow_x", [seconds / registered])
         told = f"{1000 * seconds:>8,.0f} ms p50, {seconds / registered:,.0f} x"
     print(f"{'MLflow: log and register':<32}{told}", flush=True)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import redis
+from report.record import measured, of_rounds
 
 from trade_pipeline.core.features.hot import HotFeatures, read_features
 from trade_pipeline.core.ids import moment_of, trade_uuid
@@ -64,16 +65,16 @@ def main() -> None:
                 assert read.vectors.tobytes() == vectors.tobytes()
             few = max(options.reads // 50, 20)
             print(f"{len(tokens)} tokens x {len(names)} features      reads   p50 ms   p99 ms")
-            _measure("PING", options.reads, client.ping)
-            _measure("cache, read", options.reads, through(hot))
+            _measure("PING", options.reads, client.ping, "ping")
+            _measure("cache, read", options.reads, through(hot), "online")
             _measure(
                 "cache, write", options.reads, lambda: hot.put(MARKET, tokens, known_at, vectors)
             )
-            _measure("PostgreSQL", few, through(without))
+            _measure("PostgreSQL", few, through(without), "fallback")
         valkey.stop()
 
 
-def _measure(name: str, times: int, act: Callable[[], object]) -> None:
+def _measure(name: str, times: int, act: Callable[[], object], key: str | None = None) -> None:
     taken = np.empty(times)
     for _ in range(times // 10):
         act()
@@ -83,6 +84,10 @@ def _measure(name: str, times: int, act: Callable[[], object]) -> None:
         taken[number] = time.perf_counter() - started
     middle, slow = np.percentile(taken, [50, 99]) * 1000
     print(f"{name:<28}{times:>9,}{middle:>9.3f}{slow:>9.3f}")
+    if key is not None:
+        for share in (50, 99):
+            found = of_rounds(1_000 * taken, share)
+            measured(f"features.{key}_p{share}_ms", found, size=f"{times:,} reads")
 
 
 def _store(database: Database, tokens: list[str], vectors: Floats) -> None:

@@ -1,6 +1,6 @@
 """Trace, lineage and ingest beside many stored trades, in a server of its own.
 
-    python benchmarks/provenance.py --folder DIR [--trades 10_000_000] [--floor-gb 8] [--keep]
+    python benchmarks/provenance.py [--folder DIR] [--trades 10_000_000] [--floor-gb 8] [--keep]
 
 Loads chained trades over several months, stops where the disk has less than the floor left, makes
 datasets, models and deployments on them through the normal tables, and measures: the full trace of
@@ -14,8 +14,9 @@ import argparse
 import os
 import random
 import shutil
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -26,8 +27,9 @@ from uuid import UUID
 import numpy as np
 import psutil
 import psycopg
-from provenance_rows import FIRST, LASTS, MARKET, SessionSpec, load_session, records_of, session_of
-from psycopg import sql
+from provenance_ingest import INGEST_ROUNDS, MONTHS, ingest_rates
+from provenance_rows import FIRST, LASTS, MARKET, SessionSpec, load_session
+from report.record import measured, of_rounds
 
 from trade_pipeline.core.canary.deployments import begin_canary, promote, record_look
 from trade_pipeline.core.canary.record import CanaryEvaluation, Scope
@@ -37,11 +39,8 @@ from trade_pipeline.core.dossier.gather import gather
 from trade_pipeline.core.features.registry import feature_set
 from trade_pipeline.core.ledger.append import append_now, read_chain
 from trade_pipeline.core.ledger.bulk import append_bulk
-from trade_pipeline.core.ledger.chain import LEDGER_COLUMNS, Chain
-from trade_pipeline.core.ledger.journal import Journal
 from trade_pipeline.core.lineage.graph import Direction, Kind
 from trade_pipeline.core.lineage.walk import lineage
-from trade_pipeline.core.records import Record
 from trade_pipeline.core.store.artifacts import ArtifactStore, record_artifact
 from trade_pipeline.core.store.server import EmbeddedPostgres
 from trade_pipeline.core.store.store import Store
@@ -56,13 +55,10 @@ from trade_pipeline.core.training.registry import (
 from trade_pipeline.core.training.verdict import GateResult
 
 _GB = 1 << 30
-_MONTHS = 8
 _SESSION = 50_000
 _DATASET = 100_000
-# Trades of a batch of the append path, some 4,000 records.
-_INGESTED = 750
 # Of both lineages, what is asked for.
-_TRACE_MS, _LINEAGE_S, _INGEST = 10.0, 1.0, 0.5
+_TRACE_MS, _LINEAGE_S = 10.0, 1.0
 SCOPE = Scope(MARKET)
 
 
@@ -84,15 +80,16 @@ class Loaded:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--folder", type=Path, help="on the disk to be measured; not there yet")
     parser.add_argument("--trades", type=int, default=10_000_000)
     parser.add_argument("--floor-gb", type=float, default=8.0)
     parser.add_argument("--traces", type=int, default=2_000)
     parser.add_argument("--ingest", type=int, default=20_000, help="trades of the ingest rate")
     parser.add_argument("--keep", action="store_true", help="leave the data in the folder")
     options = parser.parse_args()
+    folder = options.folder or Path(tempfile.mkdtemp(prefix="benchmark"))
     run(
-        options.folder, options.trades, floor=round(options.floor_gb * _GB),
+        folder, options.trades, floor=round(options.floor_gb * _GB),
         traces=options.traces, ingest=options.ingest, keep=options.keep,
     )  # fmt: skip
 
@@ -124,7 +121,7 @@ def load(server: EmbeddedPostgres, store: Store, trades: int, floor: int) -> Loa
         params = record_artifact(
             connection, store.artifacts, b'{"a": 1}', media_type="application/json"
         )
-        last = FIRST + timedelta(days=31 * _MONTHS) + LASTS
+        last = FIRST + timedelta(days=31 * MONTHS) + LASTS
         connection.execute("SELECT trade.ensure_partitions(%s, %s)", (FIRST, last))
     number = max(8, -(-trades // size))
     # A quarter of them decided by the heuristic, from which the models learn.
@@ -145,7 +142,7 @@ def load(server: EmbeddedPostgres, store: Store, trades: int, floor: int) -> Loa
         )  # fmt: skip
     late = [
         SessionSpec(
-            n, 2 + n % (_MONTHS - 2), size, params, production,
+            n, 2 + n % (MONTHS - 2), size, params, production,
             # Two sessions saw the canary: 100,000 trades of its evidence.
             canary if n - len(early) < 2 else None,
         )
@@ -175,6 +172,7 @@ def load(server: EmbeddedPostgres, store: Store, trades: int, floor: int) -> Loa
         f"{held / _GB:.1f} GB, {held / total / 1000:.2f} kB a trade",
         flush=True,
     )
+    measured("provenance.bytes_per_trade", [held / total], size=f"{total:,} trades")
     return Loaded(loaded, total, learned[0], members, promoted.deployment_id)
 
 
@@ -289,6 +287,7 @@ def measure(
     load = " ".join(f"{one:.1f}" for one in os.getloadavg())
     print(f"the machine                {os.cpu_count()} processors, load {load}", flush=True)
     told: dict[str, float] = {}
+    size = f"{loaded.trades:,} trades"
     drawn = random.Random(1).sample(range(loaded.trades), min(2 * traces, loaded.trades))
     cold, warm = drawn[: len(drawn) // 2], drawn[len(drawn) // 2 :]
     _forget(server)
@@ -299,6 +298,7 @@ def measure(
             cpu = (_cpu_seconds(connection) - cpu) / len(spent)
             for name, share in (("p50", 50), ("p99", 99)):
                 told[f"trace_{state}_{name}_ms"] = float(np.percentile(spent, share))
+                measured(f"provenance.trace_{state}_{name}_ms", of_rounds(spent, share), size=size)
             print(
                 f"full trace, {state:<14} p50 {told[f'trace_{state}_p50_ms']:6.2f} ms, "
                 f"p99 {told[f'trace_{state}_p99_ms']:6.2f} ms of {len(spent):,}, "
@@ -314,6 +314,7 @@ def measure(
                 started, cpu = time.perf_counter(), _cpu_seconds(connection)
                 found = lineage(connection, Kind.DATASET, loaded.dataset, way)
                 told[f"dataset_{way}_{state}_s"] = seconds = time.perf_counter() - started
+                measured(f"provenance.dataset_{way}_{state}_s", [seconds], size=size)
                 cpu = _cpu_seconds(connection) - cpu
                 print(
                     f"dataset {way:<4} {state}          {seconds:.3f} s, "
@@ -330,8 +331,11 @@ def measure(
                 started = time.perf_counter()
                 lineage(connection, kind, name, way)
                 print(f"{kind} {way:<17} {time.perf_counter() - started:.3f} s", flush=True)
-    told |= _ingest_rates(server, store, ingest)
-    return told
+    rounds = [ingest_rates(server, store, ingest, number) for number in range(INGEST_ROUNDS)]
+    size = f"{ingest:,} trades"
+    measured("provenance.ingest_per_s", [one["journal"] for one in rounds], size=size)
+    measured("provenance.ingest_x", [one["journal"] / one["COPY"] for one in rounds], size=size)
+    return told | rounds[-1]
 
 
 def _timed(
@@ -368,108 +372,6 @@ def _forget(server: EmbeddedPostgres) -> None:
             finally:
                 os.close(descriptor)
     server.ensure_running()
-
-
-def _ingest_rates(server: EmbeddedPostgres, store: Store, trades: int) -> dict[str, float]:
-    """Records a second by the append paths, and by a plain COPY of the same rows.
-
-    The appended ones are given records: `append_bulk` links and writes in turn, a session's journal
-    links the next ones meanwhile.  The plain ones are given rows that were linked before, and write
-    them into the same tables, into such with the keys, indexes and checks of these, but no foreign
-    keys or triggers, and into such without anything.
-    """
-    spec, other, third = (
-        SessionSpec(10**6 + n, _MONTHS, trades, "sha256:" + "a" * 64, HEURISTIC_VERSION)
-        for n in range(3)
-    )
-    # What belongs to one trade stays together, as a session writes it.
-    batches = [
-        list(records_of(spec, first, min(first + _INGESTED, trades)))
-        for first in range(0, trades, _INGESTED)
-    ]
-    batches[0].insert(0, session_of(spec))
-    records = [record for batch in batches for record in batch]
-    chain = Chain(spec.session_id)
-    linked = [chain.link(record) for record in records]
-    kinds = [type(record) for record in records]
-
-    def append() -> None:
-        with store.database.connect(autocommit=True) as connection:
-            for batch in batches:
-                append_bulk(connection, spec.session_id, batch)
-
-    journalled = [session_of(other), *records_of(other)]
-
-    def journal() -> None:
-        first, last = other.start, other.start + LASTS
-        with (
-            store.database.connect(autocommit=True) as connection,
-            Journal(connection, other.session_id, first=first, last=last) as written,
-        ):
-            for record in journalled:
-                written.append(record)
-
-    def plain(prefix: str) -> Callable[[], None]:
-        def copy() -> None:
-            with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
-                _copy_plain(connection, ("public", prefix), kinds, linked)
-
-        return copy
-
-    beside = [session_of(third), *records_of(third)]
-    chain = Chain(third.session_id)
-    beside_linked = [chain.link(record) for record in beside]
-
-    def same() -> None:
-        with store.database.connect(autocommit=True) as connection:
-            _copy_plain(connection, ("trade", ""), [type(one) for one in beside], beside_linked)
-
-    with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
-        for kind in dict.fromkeys(kinds):
-            for prefix, including in (("bare_", "INCLUDING DEFAULTS"), ("keyed_", "INCLUDING ALL")):
-                connection.execute(
-                    sql.SQL("CREATE TABLE {} (LIKE trade.{} {})").format(
-                        sql.Identifier(f"{prefix}{kind.TABLE}"), sql.Identifier(kind.TABLE),
-                        sql.SQL(including),
-                    )
-                )  # fmt: skip
-    told: dict[str, float] = {}
-    for name, write in (
-        ("append", append), ("journal", journal), ("COPY", same),
-        ("keyed COPY", plain("keyed_")), ("bare COPY", plain("bare_")),
-    ):  # fmt: skip
-        started = time.perf_counter()
-        write()
-        told[name] = len(records) / (time.perf_counter() - started)
-        print(f"{name:<26} {told[name]:,.0f} records/s", flush=True)
-    for path in ("append", "journal"):
-        for copied in ("COPY", "keyed COPY", "bare COPY"):
-            ratio = told[path] / told[copied]
-            print(
-                f"{path} / {copied:<16} {ratio:.2f} ({ratio / _INGEST:.2f} of what is asked for)",
-                flush=True,
-            )
-    return told
-
-
-def _copy_plain(
-    connection: psycopg.Connection,
-    place: tuple[str, str],
-    kinds: Sequence[type[Record]],
-    linked: Sequence[tuple[object, ...]],
-) -> None:
-    """Write linked rows into the tables of a schema with a prefix, one transaction."""
-    schema, prefix = place
-    with connection.transaction(), connection.cursor() as cursor:
-        for kind in dict.fromkeys(kinds):
-            names = map(sql.Identifier, LEDGER_COLUMNS + kind.COLUMNS)
-            statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
-                sql.Identifier(schema, f"{prefix}{kind.TABLE}"), sql.SQL(", ").join(names)
-            )
-            with cursor.copy(statement) as copy:
-                for row, its in zip(linked, kinds, strict=True):
-                    if its is kind:
-                        copy.write_row(row)
 
 
 def _folder_bytes(folder: Path) -> int:

@@ -18,6 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from report.record import counted, measured
+
 from trade_pipeline.core.ids import micros
 from trade_pipeline.core.market.source import MARKETS, open_market
 from trade_pipeline.core.replay import replay_session
@@ -72,6 +74,11 @@ def main() -> None:
     print(f"run, market and all   {statistics.median(p[2] for p in pairs):.2f} s")
     print(f"replay, likewise      {statistics.median(p[3] for p in pairs):.2f} s")
     print(f"speed of the replay   {ratio:.2f} times the run's (median of {len(pairs)})")
+    size, key = f"{made.counts.events:,} events", f"replay.{options.market}"
+    replayed = [found.sessions[0] for _, found, *_ in pairs]
+    same, of = (sum(getattr(one, name) for one in replayed) for name in ("identical", "trades"))
+    counted(f"{key}.identical", same, of, size=size)
+    measured(f"{key}.speed_x", [mine / theirs for *_, mine, theirs in pairs], size=size)
     if any(found.differs for _, found, *_ in pairs):
         sys.exit("a replay differs")
 

@@ -21,6 +21,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from report.record import computed
 from rug_early import (
     SETTINGS,
     Horizon,
@@ -80,11 +81,14 @@ def main() -> None:
     show("kang", "plain boosting, given columns", rug, plain)
     found = cross_predicted(ours, rug, lambda x, y: classifier(x, y, KANG_SETTINGS))
     show("kang", "classifier", rug, found, plain, KANG_TARGET)
+    told = rug_metrics(rug, found.probability, found.threshold)
+    computed("rugs.kang_f1", told.safe_f1, size=f"{len(rug):,} pools")
+    computed("rugs.kang_mcc", told.mcc, size=f"{len(rug):,} pools")
     given, ours, rug = read_tm(data)
     plain = cross_predicted(given, rug, boosted)
     show("tm", "plain boosting, given columns", rug, plain)
     found = cross_predicted(ours, rug, lambda x, y: classifier(x, y, TM_SETTINGS))
-    show("tm", "classifier", rug, found, plain, TM_TARGET)
+    show("tm", "classifier", rug, found, plain, TM_TARGET, "tm")
     print(f"total {time.perf_counter() - began:.0f} s")
 
 
@@ -118,6 +122,7 @@ def early(horizon: Horizon) -> None:
         dropped,
         plain,
         EARLY_TARGETS[horizon.hours],
+        f"early_{horizon.hours}h_dropped",
     )
     daily = timed(lambda: early_daily(horizon, test))
     show(
@@ -127,6 +132,7 @@ def early(horizon: Horizon) -> None:
         daily,
         plain,
         EARLY_TARGETS[horizon.hours],
+        f"early_{horizon.hours}h_daily",
     )
     for b in rug_metrics(rug[test], daily.probability, 0.5).reliability:
         print(f"    learning daily: probability {b.low:.1f}-{b.high:.1f}: {b.tokens:4} pools, "
@@ -223,12 +229,17 @@ def show(
     found: Predicted,
     plain: Predicted | None = None,
     target: str = "",
+    key: str | None = None,
 ) -> None:
     m = rug_metrics(rug, found.probability, found.threshold)
     gain = ""
     if plain is not None:
         low, high = auc_gain(rug, found.probability, plain.probability, draws=1000)
         gain = f"{low:+.3f} to {high:+.3f}"
+        if key is not None:
+            gained = m.auc - rug_metrics(rug, plain.probability, plain.threshold).auc
+            computed(f"rugs.{key}_auc", m.auc, size=f"{len(rug):,} pools")
+            computed(f"rugs.{key}_gain", gained, low=low, high=high, size=f"{len(rug):,} pools")
     print(
         f"{data:9} {title:40} {m.auc:5.3f} {gain:>18} {m.precision:5.3f} {m.recall:6.3f} "
         f"{m.safe_f1:6.3f} {m.mcc:5.3f} {m.brier:5.3f} {m.ece:5.3f} {found.seconds:4.0f}  {target}",

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
+from report.record import measured
 
 from trade_pipeline.core.ids import micros
 from trade_pipeline.core.ledger.journal import TABLES
@@ -67,29 +68,45 @@ def main() -> None:
                 )
                 for seed in range(options.runs)
             ]
-            again = run_backtest(
-                store.database,
-                store.artifacts,
-                feed(),
-                start=start,
-                end=end,
-                seed=0,
-                config=config,
-            )
-            plain = _plain_copy(server.url("postgres"), runs[-1])
+            again = [
+                run_backtest(
+                    store.database,
+                    store.artifacts,
+                    feed(),
+                    start=start,
+                    end=end,
+                    seed=seed,
+                    config=config,
+                )
+                for seed in range(options.runs)
+            ]
+            plain = [_plain_copy(server.url("postgres"), run) for run in runs]
             commit = _commit_seconds(server.url("postgres"))
         server.stop()
     seconds = statistics.median(run.seconds for run in runs)
-    waiting = statistics.median(run.database_seconds / run.seconds for run in runs)
+    waiting = [run.database_seconds / run.seconds for run in runs]
+    copying = [copied / run.seconds for copied, run in zip(plain, runs, strict=True)]
     last = runs[-1]
     print(f"market                     {options.market}, {last.counts.events:,} events")
     print(f"events per second          {last.counts.events / seconds:,.0f} (median of {len(runs)})")
-    print(f"events per second, replay  {again.events_per_second:,.0f} ({again.new_rows} new rows)")
+    print(
+        f"events per second, replay  "
+        f"{statistics.median(run.events_per_second for run in again):,.0f} "
+        f"({sum(run.new_rows for run in again)} new rows)"
+    )
     print(f"records                    {last.new_rows:,} in {seconds:.2f} s")
-    print(f"writer busy                {waiting:.0%} of the time, beside the session's own work")
-    print(f"plain COPY of the same     {plain:.2f} s = {plain / seconds:.0%} of the session")
+    told = f"{statistics.median(waiting):.0%} of the time, beside the session's own work"
+    print(f"writer busy                {told}")
+    told = f"{statistics.median(plain):.2f} s = {statistics.median(copying):.0%} of the session"
+    print(f"plain COPY of the same     {told}")
     print(f"one durable commit         {commit * 1000:.2f} ms")
     print(f"peak memory                {last.peak_memory_mb:,.0f} MiB")
+    size, name = f"{last.counts.events:,} events", f"session.{options.market}"
+    measured(f"{name}.events_per_s", [run.counts.events / run.seconds for run in runs], size=size)
+    measured(f"{name}.again_per_s", [run.events_per_second for run in again], size=size)
+    measured(f"{name}.writer_share", [100 * share for share in waiting], size=size)
+    measured(f"{name}.copy_share", [100 * share for share in copying], size=size)
+    measured(f"{name}.peak_mib", [last.peak_memory_mb], size=size)
 
 
 def _plain_copy(url: str, run: BacktestRun) -> float:
@@ -102,7 +119,7 @@ def _plain_copy(url: str, run: BacktestRun) -> float:
                 f"SELECT * FROM trade.{name} WHERE chain_id = %s",
                 (run.session.session_id,),
             ).fetchall()
-            connection.execute(f"CREATE TABLE bare_{name} (LIKE trade.{name})")
+            connection.execute(f"CREATE TABLE IF NOT EXISTS bare_{name} (LIKE trade.{name})")
             connection.commit()
             started = time.perf_counter()
             with (

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from report.record import computed, measured
 
 from trade_pipeline.core.errors import BadConfig
 from trade_pipeline.core.live.session import live_session_id
@@ -77,6 +78,7 @@ def main() -> None:
                 faults = soak(serving, options)
             finally:
                 serving.close()
+    computed("live.soak_faults", len(faults), size=f"{options.minutes:g} minutes")
     for fault in faults:
         print(f"FAULT: {fault}")
     sys.exit(bool(faults))
@@ -188,6 +190,7 @@ def faults_of(serving: Serving, looks: Looks) -> list[str]:
         sessions = {
             found for (found,) in connection.execute("SELECT session_id FROM trade.sessions")
         }
+    measured("live.soak_without_holder_s", [looks.without])
     print(f"longest time without a holder      {looks.without:8.1f} s")
     if looks.without > WITHOUT_HOLDER_SECONDS:
         faults.append(f"nobody held the lease for {looks.without:.0f} s")

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import psutil
+from report.record import measured
 
 from trade_pipeline.core.clock import MarketClock
 from trade_pipeline.core.ids import moment_of
@@ -158,4 +159,9 @@ def sustained(store: Store, trading: dict[str, Any], start: int, minutes: float)
         f"{done.dropped_looks} looks dropped, "
         f"{sum(not one.explained for one in done.findings)} findings unexplained"
     )
+    size = f"{EVENTS_A_SECOND:,} events a second for {minutes:g} minutes"
+    measured("live.sustained_per_s", [timed.events / seconds], size=size)
+    measured("live.sustained_late_p99_ms", [1e3 * np.quantile(timed.late, 0.99)], size=size)
+    half = len(timed.memory) // 2
+    measured("live.sustained_growth_mib", [timed.memory[-1] - timed.memory[half]], size=size)
     return timed

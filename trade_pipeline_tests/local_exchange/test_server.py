@@ -18,6 +18,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
+from report.record import counted
 
 from trade_pipeline.core.execution.ccxt_venue import CcxtVenue
 from trade_pipeline.core.execution.orders import OrderStatus
@@ -115,6 +116,7 @@ def test_orders_survive_the_exchange_s_death_and_none_is_doubled(tmp_path: Path)
     with process(tmp_path) as exchange:
         prepare(exchange)
         asyncio.run(trade(exchange))
+    counted("live.exchange_kills", KILLS, KILLS)
 
 
 def test_the_control_names_what_is_wrong_and_a_second_server_of_a_folder_is_refused(

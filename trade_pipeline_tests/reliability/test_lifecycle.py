@@ -18,6 +18,7 @@ from pathlib import Path
 import orjson
 import psutil
 import pytest
+from report.record import measured
 
 from trade_pipeline.core.store.store import Store
 from trade_pipeline.settings import Settings
@@ -80,6 +81,8 @@ class Watched:
             seconds, f"{what}: a successor",
         )  # fmt: skip
         self.measured.append((what, "successor holds the lease", taken))
+        if what == "SIGKILL of the run":
+            measured("live.successor_s", [taken], size="up, dev")
         assert gone([before.worker])
         after = self.trading()
         assert after.epoch == before.epoch + 1

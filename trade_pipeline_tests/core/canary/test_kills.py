@@ -9,6 +9,7 @@ import sys
 import time
 
 import pytest
+from report.record import counted
 
 from trade_pipeline.core.canary.cycle import deploy_canary
 from trade_pipeline.core.canary.deployments import Event, deployed, history
@@ -70,6 +71,7 @@ def test_whenever_it_is_killed_one_thing_decides_and_every_promotion_has_its_evi
         child.kill()
         child.communicate()
         _assert_whole(strong_store, strong)
+    counted("canary.kills", KILLS, KILLS)
     print(f"{KILLS} kills, {len(_events(strong_store))} deployments")
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from report.record import counted
 
 from trade_pipeline.core.dataset.leaks.delay import delay_sensitive_features
 from trade_pipeline.core.dataset.leaks.identity import identity_features
@@ -20,6 +21,7 @@ from trade_pipeline.core.dataset.leaks.preparation import preparation_guard
 from trade_pipeline.core.dataset.leaks.separating import separating_features
 from trade_pipeline.core.dataset.leaks.suite import Splits, run_guards
 from trade_pipeline.core.errors import BadConfig
+from trade_pipeline_tests.conftest import KILLS
 from trade_pipeline_tests.core.dataset.mutants import MUTANTS, judged
 from trade_pipeline_tests.core.dataset.planted import Planted, make_planted
 
@@ -72,6 +74,25 @@ def test_clean_frames_raise_no_alarm(seed: int) -> None:
     guards, _ = judged(make_planted(seed))
     assert len(guards) == 6
     assert [(guard.name, guard.reasons) for guard in guards if not guard.passed] == []
+
+
+@pytest.mark.reliability
+@pytest.mark.skipif(KILLS < 50, reason="minutes: make reliability runs it")
+def test_of_many_tables_nearly_every_leak_is_named_and_none_of_the_clean_ones_alarms() -> None:
+    caught, alarms, seeds = 0, 0, range(700, 720)
+    for seed in seeds:
+        planted = make_planted(seed)
+        guards, _ = judged(planted)
+        alarms += not all(guard.passed for guard in guards)
+        for mutant in MUTANTS.values():
+            guards, expected = mutant.run(planted)
+            verdict = next(guard for guard in guards if guard.name == mutant.guard)
+            caught += not verdict.passed and set(verdict.culprits) == expected
+    of = len(seeds) * len(MUTANTS)
+    counted("features.leaks_caught", caught, of, size=f"{len(MUTANTS)} kinds of leaks")
+    counted("features.false_alarms", alarms, len(seeds))
+    assert caught >= 0.99 * of
+    assert alarms == 0
 
 
 @pytest.mark.parametrize("rows", [0, 1, 60])

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+from report.record import counted
 
 from trade_pipeline.core.experiment.daily import Panel, blocks_of
 from trade_pipeline.core.experiment.judgement import BETTER, SAME, UNDECIDED, Group, judge
@@ -189,5 +190,6 @@ def test_of_a_thousand_experiments_with_equal_variants_less_than_five_percent_fi
         f"\n{days} days, {metric}: {better} of {count} experiments with six equal variants say "
         f"better; {advantage:.0f} USD a day more is found in {found} of 200"
     )
+    counted(f"experiments.false_alarms.{metric}_{days}d", better, count, size="six variants")
     # Two standard errors of a rate of 5 %.
     assert better <= 0.05 * count + 2 * math.sqrt(count * 0.05 * 0.95)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import psycopg
 import pytest
+from report.record import counted
 
 from trade_pipeline.core.ledger.verify import verify
 from trade_pipeline.core.store.head_files import HeadFiles
@@ -73,3 +74,4 @@ def test_ten_thousand_edits_are_found(edited: tuple[psycopg.Connection, HeadFile
     for kind, count in made.items():
         print(f"{kind:28} {count:6,} of {count:,} found")
     assert made.total() == FULL
+    counted("ledger.edits_found", made.total(), FULL, size=f"{len(made)} kinds of edits")

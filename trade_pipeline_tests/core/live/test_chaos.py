@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from report.record import counted, measured
 
 from trade_pipeline.core.store.database import Database
 from trade_pipeline.core.store.server import EmbeddedPostgres
@@ -26,5 +27,8 @@ def test_nothing_is_lost_doubled_or_left_open_under_random_faults(tmp_path: Path
         for seed in seeds:
             totals.add(seed, chaos.run(seed))
         report(totals)
+    counted("live.chaos_right", totals.runs - totals.runs_wrong, totals.runs)
+    for name in ("orders", "trades", "sessions"):
+        measured(f"live.chaos_{name}", [getattr(totals, name)], size=f"{totals.runs:,} runs")
     assert not totals.wrong, totals.examples
     assert totals.trades > 10 * len(seeds)

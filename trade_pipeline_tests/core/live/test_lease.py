@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from report.record import counted
 
 from trade_pipeline.core.ids import micros, moment_of
 from trade_pipeline.core.ledger.append import append_now
@@ -237,3 +238,4 @@ def test_a_process_that_sleeps_between_commit_and_sending_doubles_nothing_when_i
                 "WHERE client_order_id NOT IN (SELECT client_order_id FROM trade.order_intents)"
             ).fetchall()
         assert strays == []
+        counted("live.sleepers_harmless", 1, 1)

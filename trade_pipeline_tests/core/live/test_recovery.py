@@ -11,6 +11,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from report.record import counted
 
 from trade_pipeline.core.ids import moment_of
 from trade_pipeline.core.live.journal import LiveJournal
@@ -112,3 +113,4 @@ def test_a_process_that_is_killed_before_a_sending_is_finished_by_another(
             done = paper.run(store, ACCOUNT)
             assert (done.epoch, "sent_again" in [one.kind for one in done.findings]) == (2, True)
             assert trades_of(store, ACCOUNT) == undisturbed
+            counted("live.killed_before_sending", 1, 1)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from report.record import counted
 
 from trade_pipeline.core.store.artifacts import ArtifactStore
 from trade_pipeline.core.store.database import Database
@@ -128,6 +129,7 @@ def test_after_a_kill_at_any_moment_a_restart_ends_with_the_same_records(
         output = capsys.readouterr().out.split()
         assert output == [ground.session_id, str(total - len(numbers))]
         assert ground.stored(name) == ground.rows
+    counted(f"session.kills.{victims}", KILLS, KILLS)
     if KILLS > 3:
         with capsys.disabled():
             print(

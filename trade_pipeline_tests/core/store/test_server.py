@@ -21,6 +21,7 @@ from pathlib import Path
 import psycopg
 import pytest
 import sqlalchemy
+from report.record import counted
 
 from trade_pipeline.core.store import server as server_module
 from trade_pipeline.core.store import server_account, watchdog
@@ -347,6 +348,7 @@ def test_no_committed_row_is_lost_when_the_server_is_killed_at_any_moment(
             found = {row[0] for row in ask(server, "SELECT n FROM t")}
             assert found >= set(committed)
     assert committed
+    counted("session.kills.server", KILLS, KILLS)
     stops(server)
 
 

@@ -84,6 +84,7 @@ class Totals:
     """The sums over runs."""
 
     runs: int = 0
+    runs_wrong: int = 0
     sessions: int = 0
     trades: int = 0
     orders: int = 0
@@ -103,6 +104,7 @@ class Totals:
             self.wrong[kind] += len(what)
             self.examples.append(f"seed {seed}: {kind}: {what[:3]} under {result.faults}")
         if result.audit.wrong:
+            self.runs_wrong += 1
             self.examples += result.said.splitlines()[-_SAID:]
 
 

@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from report.record import counted
 
 from trade_pipeline.core.research.social.scrubber import Scrubber
 from trade_pipeline_tests.core.research.social.corpus import HARMLESS, TEXTS
@@ -57,6 +58,7 @@ def measure() -> tuple[Counter[str], Counter[str], dict[str, list[str]], float]:
     return found, there, missed, kept / spared
 
 
+@pytest.mark.reliability
 def test_recall_by_kind_of_data_and_of_text_and_what_is_spared(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -68,6 +70,11 @@ def test_recall_by_kind_of_data_and_of_text_and_what_is_spared(
     for key, least in (RECALL | RECALL_BY_TEXT).items():
         assert recall[key] >= least, (key, missed)
     assert kept >= KEPT
+    kinds = [kind for kind in there if kind in RECALL]
+    counted(
+        "features.scrubber_recall", sum(found[kind] for kind in kinds),
+        sum(there[kind] for kind in kinds), size=", ".join(kinds),
+    )  # fmt: skip
 
 
 def test_texts_without_people_stay_as_they_are() -> None:
