@@ -31,6 +31,16 @@ def parts_of(url: str) -> dict[str, str]:
     return parts
 
 
+def environment_of(url: str) -> dict[str, str]:
+    """A URL as libpq's environment variables, for programs: arguments can be seen by everybody.
+
+    Raises:
+        StoreUnavailable: see `parts_of`.
+    """
+    names = {"dbname": "PGDATABASE"}
+    return {names.get(name, f"PG{name.upper()}"): value for name, value in parts_of(url).items()}
+
+
 def connect(url: str, what: str, *, autocommit: bool = False) -> psycopg.Connection:
     """A new connection.
 

@@ -11,7 +11,7 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from trade_pipeline.core.errors import StoreUnavailable
-from trade_pipeline.core.store.address import connect, parts_of
+from trade_pipeline.core.store.address import connect, environment_of, parts_of
 from trade_pipeline.core.store.closing import Closing
 from trade_pipeline.core.store.migrations import check_applied, migrate, migrations_folder
 from trade_pipeline.core.store.migrations import read_migrations as _read_migrations
@@ -108,9 +108,7 @@ class Database(Closing):
 
     def environment(self, role: Role) -> dict[str, str]:
         """The same as `url`, as libpq's environment variables: for programs such as psql."""
-        names = {"dbname": "PGDATABASE"}
-        known = parts_of(self.url(role))
-        return {names.get(k, f"PG{k.upper()}"): str(v) for k, v in known.items() if v is not None}
+        return environment_of(self.url(role))
 
     def ensure_running(self) -> None:
         """Start the embedded server again when it died under its users.
