@@ -31,6 +31,7 @@ FLOW = (
     "report",
     "imports",
     "retention",
+    "backup",
     "attribution",
     "tracking",
     "lineage",

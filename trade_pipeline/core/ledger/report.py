@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 
@@ -80,6 +80,14 @@ class LedgerReport:
     notes: Sequence[str]
     seconds: float
     behind: Behind | None = None
+
+    def with_artifacts(self, problems: Sequence[Problem]) -> LedgerReport:
+        """The same with what is wrong with artifacts."""
+        return replace(
+            self,
+            problems=(*self.problems, *problems[:100]),
+            problem_count=self.problem_count + len(problems),
+        )
 
     @property
     def intact(self) -> bool:

@@ -116,7 +116,7 @@ def _behind(ledger: Collected, found: _Findings, heads: _Heads) -> Behind | None
     """Whether records behind the ends of chains are all that is missing or wrong."""
     short: dict[int, int] = {}
     for chain_id, ranges in heads.ranges.items():
-        begin, end = ledger.bounds.get(chain_id, (0, 0))
+        _, end = ledger.bounds.get(chain_id, (0, 0))
         last = int(ledger.seq[end - 1]) if end else -1
         covered = -1
         for upto, number in ranges:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from trade_pipeline.core.errors import StoreUnavailable
 
@@ -39,6 +39,16 @@ def environment_of(url: str) -> dict[str, str]:
     """
     names = {"dbname": "PGDATABASE"}
     return {names.get(name, f"PG{name.upper()}"): value for name, value in parts_of(url).items()}
+
+
+def as_role(url: str, role: str) -> str:
+    """A URL by which a login acts as a role that it may become.
+
+    Raises:
+        StoreUnavailable: see `parts_of`.
+    """
+    given = parts_of(url).get("options") or ""
+    return make_conninfo(url, options=f"{given} -c role={role}".strip())
 
 
 def connect(url: str, what: str, *, autocommit: bool = False) -> psycopg.Connection:

@@ -178,6 +178,10 @@ class HeadFiles:
             if name != f"{day}.state":
                 self._files.rm_file(f"{self._root}/days/{name}")
 
+    def replace_leaves(self, number: int, leaves: bytes) -> None:
+        """Write the hashes beside a head again, where they were lost."""
+        self._put(self._path(number, "leaves"), leaves)
+
     def add_day(self, day: str, data: bytes) -> None:
         """Write a day's file as it is; where the chains stood, the next writer finds out.
 
