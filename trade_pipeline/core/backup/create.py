@@ -50,7 +50,7 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What a backup would copy; ``database_bytes`` is what the files of the server take."""
+    """What a backup would copy; ``database_bytes`` is the size of tables and indexes."""
 
     database_bytes: int
     rows: int

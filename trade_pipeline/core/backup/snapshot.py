@@ -42,7 +42,7 @@ class Snapshot:
         tables: rows by table; ``chains``: see `Manifest`.
         addresses: of the artifacts that must be there, with the size where the database knows it.
         heads: SHA-256 of the heads that the database remembers, by number.
-        bytes: size of the database's files.
+        bytes: size of the tables with their indexes.
     """
 
     id: str
@@ -78,7 +78,9 @@ def snapshot_of(endpoint: Endpoint) -> Iterator[Snapshot]:
 def _look(connection: psycopg.Connection) -> Snapshot:
     row = connection.execute(
         "SELECT pg_export_snapshot(), now(), current_setting('server_version'), "
-        "current_setting('server_version_num')::int / 10000, pg_database_size(current_database()), "
+        "current_setting('server_version_num')::int / 10000, "
+        "(SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class "
+        "WHERE relnamespace = 'trade'::regnamespace AND relkind = 'r'), "
         "(SELECT max(version) FROM trade.migrations), "
         "EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb')"
     ).fetchone()

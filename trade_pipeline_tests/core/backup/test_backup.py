@@ -24,6 +24,8 @@ from trade_pipeline.core.ledger.verify import verify_url
 from trade_pipeline.core.retention.artifacts import remove_expired
 from trade_pipeline.core.store.artifacts import record_artifact
 from trade_pipeline.core.store.database import Database
+from trade_pipeline.core.store.server import EmbeddedPostgres
+from trade_pipeline.settings import Settings
 from trade_pipeline_tests.core import samples
 from trade_pipeline_tests.core.backup.kept import NOON, Kept
 
@@ -209,3 +211,15 @@ def test_a_database_of_nobody_is_no_backup(empty: Kept, place: str) -> None:
     with pytest.raises(BadBackup, match="nothing to back up"):
         back_up(empty.settings, place)
     assert Place(place).whole() == []
+
+
+def test_the_embedded_server_is_backed_up_without_a_setting(
+    server: EmbeddedPostgres, place: str
+) -> None:
+    """There its tables' owner may not even connect."""
+    home = Settings(_env_file=None, home=server.folder.parent)  # type: ignore[call-arg]
+    made = back_up(home, place, with_dagster=True).manifest
+    assert sum(made.tables.values()) == made.tables["migrations"]
+    assert made.dagster == {"runs": 0, "event_logs": 0}
+    planned = restore(home, place, dry_run=True)
+    assert (planned.database, planned.report) == (True, None)
