@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,10 +13,12 @@ import pytest
 from trade_pipeline.core.backup import create
 from trade_pipeline.core.backup.check import check_backup
 from trade_pipeline.core.backup.create import back_up, plan
+from trade_pipeline.core.backup.endpoint import Endpoint, endpoint_of
 from trade_pipeline.core.backup.errors import BadBackup
 from trade_pipeline.core.backup.manifest import newest_or, read_manifest
 from trade_pipeline.core.backup.place import MANIFEST, Place
 from trade_pipeline.core.backup.restore import restore
+from trade_pipeline.core.backup.snapshot import Snapshot, snapshot_of
 from trade_pipeline.core.clock import SystemClock
 from trade_pipeline.core.errors import BadConfig
 from trade_pipeline.core.ledger.bulk import append_bulk
@@ -167,6 +170,33 @@ def test_what_the_retention_removed_stays_removed(
         read_manifest(Place(place), first.name)
     with pytest.raises(BadConfig, match="keep=0"):
         back_up(store.settings, place, keep=0)
+
+
+def test_nothing_is_removed_while_it_is_copied(store: Kept) -> None:
+    free = "SELECT pg_try_advisory_lock(hashtextextended('trade.retention', 0))"
+    with (
+        endpoint_of(store.settings) as endpoint,
+        psycopg.connect(store.url, autocommit=True) as other,
+    ):
+        with snapshot_of(endpoint):
+            assert other.execute(free).fetchone() == (False,)
+        assert other.execute(free).fetchone() == (True,)
+
+
+def test_a_head_that_is_written_as_the_backup_begins_is_in_it(
+    store: Kept, empty: Kept, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database remembers it, and would miss its file."""
+
+    def later(endpoint: Endpoint) -> AbstractContextManager[Snapshot]:
+        store.write("s1")
+        return snapshot_of(endpoint)
+
+    monkeypatch.setattr(create, "snapshot_of", later)
+    assert back_up(store.settings, place).manifest.heads.last == 1
+    done = restore(empty.settings, place)
+    assert done.report is not None
+    assert done.report.intact, done.report.verdict
 
 
 def test_what_is_missing_from_the_store_is_told_and_the_rest_is_kept(

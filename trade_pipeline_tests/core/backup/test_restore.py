@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 
 import psycopg
@@ -273,3 +274,18 @@ def test_heads_of_another_history_are_refused(
     lose_database(empty)
     with pytest.raises(TargetNotEmpty, match="another history"):
         restore(empty.settings, place)
+
+
+def test_a_role_that_is_not_there_is_named_and_the_database_stays_as_it_was(
+    store: Kept, empty: Kept, place: str
+) -> None:
+    role = f"analyst_{uuid.uuid4().hex[:8]}"
+    with psycopg.connect(store.url, autocommit=True) as superuser:
+        superuser.execute(f"CREATE ROLE {role}".encode())
+        superuser.execute(f"GRANT SELECT ON trade.sessions TO {role}".encode())
+        back_up(store.settings, place)
+        superuser.execute(f"DROP OWNED BY {role}; DROP ROLE {role}".encode())
+    with pytest.raises(BadBackup, match=f'role "{role}" does not exist'):
+        restore(empty.settings, place)
+    with psycopg.connect(empty.url) as connection:
+        assert connection.execute("SELECT to_regnamespace('trade')").fetchone() == (None,)
