@@ -10,6 +10,7 @@ import typer
 from trade_pipeline.cli import (
     alerts,
     attribution,
+    backup,
     campaign,
     database,
     datasets,
@@ -63,6 +64,9 @@ for command in (
     trading.up,
     trading.env,
     ledger.verify,
+    backup.backup,
+    backup.backups,
+    backup.restore,
     live.halt,
     live.flatten,
     live.resume,

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from trade_pipeline.cli.console import out, print_json
+from trade_pipeline.cli.console import err, out, print_json, rows_progress
 from trade_pipeline.cli.inputs import Json, read_settings
 from trade_pipeline.core.errors import BadConfig
 from trade_pipeline.core.store.database import ROLES, Database
@@ -53,9 +53,22 @@ def db_url() -> None:
 
 
 @app.command("migrate")
-def db_migrate(as_json: Json = False) -> None:
-    """Apply the migrations that the database lacks."""
+def db_migrate(
+    backup: Annotated[
+        str | None, typer.Option(help="Folder or URL: make a backup there before.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Apply the migrations that the database lacks.
+
+    A migration cannot be taken back: what takes it back is a backup.
+    """
     settings = read_settings()
+    if backup is not None:
+        from trade_pipeline.core.backup.create import back_up
+
+        made = back_up(settings, backup, stage=rows_progress)
+        err.print(f"backup {made.manifest.name} of schema {made.manifest.schema:04}")
     url = settings.admin_database_url or settings.database_url
     if url is not None:
         applied = migrate(url.get_secret_value())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -109,6 +110,35 @@ def ledger_proof(
     )  # fmt: skip
 
 
+@app.command("set-aside")
+def ledger_set_aside(
+    reason: Annotated[str, typer.Option(help="Why the database is older; it is kept with them.")],
+    as_json: Json = False,
+) -> None:
+    """After a restore to an earlier moment: move the heads that reach beyond it into a folder.
+
+    They stay beside the others, with a note of when, why and by whom.
+    """
+    from trade_pipeline.core.clock import SystemClock
+    from trade_pipeline.core.ledger.set_aside import set_heads_aside
+    from trade_pipeline.core.store.store import Store
+
+    with Store.open(read_settings()) as store, rows_progress("reading the records") as progress:
+        files = store.artifacts.heads
+        behind, folder = set_heads_aside(
+            store.database, files, SystemClock(),
+            reason=reason, by=getpass.getuser(), progress=progress,
+        )  # fmt: skip
+    if as_json:
+        print_json(asdict(behind) | {"place": f"{files.url}/{folder}"})
+        return
+    out.print(
+        f"heads {behind.first} to {behind.last} are in {files.url}/{folder}; "
+        f"{behind.missing:,} records that they cover are not in the database",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+
+
 def _with_artifacts(url: str, artifacts: ArtifactStore, report: LedgerReport) -> LedgerReport:
     import psycopg
 
@@ -116,11 +146,7 @@ def _with_artifacts(url: str, artifacts: ArtifactStore, report: LedgerReport) ->
 
     with psycopg.connect(url) as connection, rows_progress("reading the artifacts") as progress:
         problems = check_artifacts(connection, artifacts, progress)
-    return replace(
-        report,
-        problems=(*report.problems, *problems[:100]),
-        problem_count=report.problem_count + len(problems),
-    )
+    return report.with_artifacts(problems)
 
 
 def _verified(url: str, files: HeadFiles) -> LedgerReport:

@@ -33,6 +33,7 @@ FLOW = (
     "report",
     "imports",
     "retention",
+    "backup",
     "attribution",
     "tracking",
     "lineage",

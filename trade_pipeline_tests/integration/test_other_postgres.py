@@ -13,15 +13,21 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from pydantic import SecretStr
 
+from trade_pipeline.core.backup.create import back_up
+from trade_pipeline.core.backup.restore import restore
 from trade_pipeline.core.errors import StoreUnavailable
 from trade_pipeline.core.records import ExecutionRecord, TerminationReason, TradeOutcome
 from trade_pipeline.core.store.artifacts import ArtifactStore
 from trade_pipeline.core.store.database import Database
 from trade_pipeline.core.store.migrations import migrate
+from trade_pipeline.core.store.server import EmbeddedPostgres
 from trade_pipeline.core.store.server_account import server_account
 from trade_pipeline.core.store.store import Store
 from trade_pipeline.core.tracking import TradeTrackingSystem
+from trade_pipeline.settings import Settings
+from trade_pipeline_tests.core.backup.kept import Kept, store_in
 
 INSTALLED = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
 
@@ -105,3 +111,38 @@ def test_an_older_postgres_takes_the_migrations_and_a_whole_trade(
             assert connection.execute("SELECT current_user").fetchone() == ("trade_writer",)
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute("UPDATE trade.candidates SET confidence = 1")
+
+
+def test_a_store_moves_from_the_embedded_server_to_an_older_one_and_back(
+    superuser_url: str, server: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    """By a backup, with the programs of the newer one."""
+    with psycopg.connect(superuser_url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE moved")
+    url = superuser_url.replace("/postgres?", "/moved?")
+    moved = Kept(
+        Settings(
+            _env_file=None,  # type: ignore[call-arg]
+            home=tmp_path / "moved",
+            database_url=SecretStr(url),
+            dagster_url=SecretStr(url),
+            artifacts_url=str(tmp_path / "moved" / "artifacts"),
+        ),
+        url,
+    )
+    with (
+        store_in(server, tmp_path / "store", "trade_pipeline") as store,
+        store_in(server, tmp_path / "back") as back,
+    ):
+        store.write("s0", b"settings")
+        back_up(store.settings, str(tmp_path / "there"))
+        there = restore(moved.settings, str(tmp_path / "there"))
+        assert there.report is not None
+        assert there.report.intact, there.report.verdict
+        moved.write("s1", b"more")
+        made = back_up(moved.settings, str(tmp_path / "home"))
+        assert made.manifest.server.startswith(INSTALLED[0].parents[1].name)
+        home = restore(back.settings, str(tmp_path / "home"))
+        assert home.report is not None
+        assert home.report.intact, home.report.verdict
+        assert back.content() == moved.content()

@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 
 from trade_pipeline.core.errors import TradePipelineError
-from trade_pipeline.core.store.address import parts_of
+from trade_pipeline.core.store.address import environment_of
 from trade_pipeline.core.store.server import SUPERUSER, EmbeddedPostgres, binary
 
 _DATABASE = "dump"
@@ -84,11 +84,9 @@ def _restore_archive(dump: Path, url: str, folder: Path) -> None:
 
 
 def _run(command: list[str], url: str, dump: Path) -> str:
-    names = {"dbname": "PGDATABASE"}
-    environment = {names.get(k, f"PG{k.upper()}"): v for k, v in parts_of(url).items()}
     done = subprocess.run(
         [str(binary(command[0])), *command[1:]],
-        env=os.environ | environment, capture_output=True, text=True, check=False,
+        env=os.environ | environment_of(url), capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
         raise BadDump(f"dump={str(dump)!r}: {command[0]}: {done.stderr.strip()[:500]}")

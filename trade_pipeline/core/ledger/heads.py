@@ -99,7 +99,7 @@ def write_heads(
         StoreUnavailable: other processes keep writing heads for too long.
     """
     written: list[Head] = []
-    with _using_known, _alone(connection):
+    with _using_known, writing_alone(connection):
         for _ in range(_ATTEMPTS):
             anchored = _followed(files)
             try:
@@ -115,7 +115,12 @@ def write_heads(
 
 
 @contextmanager
-def _alone(connection: psycopg.Connection) -> Iterator[None]:
+def writing_alone(connection: psycopg.Connection) -> Iterator[None]:
+    """Nobody else of this database writes or moves heads.
+
+    Raises:
+        StoreUnavailable: somebody goes on doing it for too long.
+    """
     # A session's lock, taken before the snapshot: each head sees all that the one before it saw.
     take_lock(connection, _LOCK, "another process is writing a head")
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 
@@ -36,6 +36,20 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class Behind:
+    """The database ends before the heads do, and up to its end everything is as they say.
+
+    Attributes:
+        first, last: the heads that cover records which the database does not hold.
+        missing: how many records these are.
+    """
+
+    first: int
+    last: int
+    missing: int
+
+
+@dataclass(frozen=True, slots=True)
 class LedgerReport:
     """A verification.
 
@@ -46,6 +60,7 @@ class LedgerReport:
         unanchored: records younger than the last head; ``unanchored_since``: when the oldest was
             recorded.
         problems: the first ones, that of the earliest head first; ``problem_count``: of all.
+        behind: the newest records are missing, and nothing else is wrong; None: it is not so.
         stamped_days, days: UTC days with a time stamp that is right, and all that are closed.
         notes: what is no problem of the ledger and yet worth knowing.
     """
@@ -64,6 +79,15 @@ class LedgerReport:
     stamped_days: int
     notes: Sequence[str]
     seconds: float
+    behind: Behind | None = None
+
+    def with_artifacts(self, problems: Sequence[Problem]) -> LedgerReport:
+        """The same with what is wrong with artifacts."""
+        return replace(
+            self,
+            problems=(*self.problems, *problems[:100]),
+            problem_count=self.problem_count + len(problems),
+        )
 
     @property
     def intact(self) -> bool:
@@ -79,6 +103,14 @@ class LedgerReport:
                 if self.last_holding is None
                 else f"head {self.last_holding} is the last that holds"
             )
+            if self.behind is not None:
+                heads = f"heads {self.behind.first} to {self.behind.last}"
+                return (
+                    f"the database is older than its heads: {holding}, and "
+                    f"{self.behind.missing:,} records that {heads} cover are missing from the ends "
+                    "of chains. After a restore to an earlier moment, `trade-pipeline ledger "
+                    "set-aside` goes on from here; otherwise they were removed"
+                )
             return f"{self.problem_count} problems, {holding}; first: {self.problems[0]}"
         return (
             f"{self.records:,} records in {self.chains:,} chains are what {self.heads:,} heads say"

@@ -13,21 +13,20 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import sha256
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import psycopg
 from psycopg import sql
 
 from trade_pipeline.core.errors import StoreUnavailable
 from trade_pipeline.core.ids import moment_of
 from trade_pipeline.core.ledger.chain import GENESIS
+from trade_pipeline.core.ledger.collected import Collected
 from trade_pipeline.core.ledger.days import check_days
 from trade_pipeline.core.ledger.heads import EPOCH_2000
 from trade_pipeline.core.ledger.merkle import merkle_root, split_hashes
-from trade_pipeline.core.ledger.report import LedgerReport, Problem
-from trade_pipeline.core.ledger.scan import HASHES, Scanned, scan_records
+from trade_pipeline.core.ledger.report import Behind, LedgerReport, Problem
+from trade_pipeline.core.ledger.scan import HASHES, scan_records
 from trade_pipeline.core.ledger.tables import RecordTable, record_tables
 from trade_pipeline.core.store.head_files import Head, HeadDamaged, HeadFiles
 
@@ -76,9 +75,12 @@ def verify(
     numbers = files.numbers() if numbers is None else numbers
     tables = record_tables(connection)
     found = _Findings()
-    ledger = _Ledger(tables)
+    ledger = Collected(tables)
     for piece in scan_records(connection, tables, progress):
-        ledger.add(piece, found)
+        for bad in piece.bad:
+            found.add(Problem("row", bad.what, piece.table, None, bad.chain_id, bad.seq, bad.field))
+        found.count += piece.bad_rows - len(piece.bad)
+        ledger.add(piece)
     ledger.order()
     for table in tables:
         _check_generated(connection, table, found)
@@ -106,7 +108,29 @@ def verify(
         stamped_days=days.stamped,
         notes=days.notes,
         seconds=time.perf_counter() - began,
+        behind=_behind(ledger, found, heads) if not days.problems else None,
     )
+
+
+def _behind(ledger: Collected, found: _Findings, heads: _Heads) -> Behind | None:
+    """Whether records behind the ends of chains are all that is missing or wrong."""
+    short: dict[int, int] = {}
+    for chain_id, ranges in heads.ranges.items():
+        _, end = ledger.bounds.get(chain_id, (0, 0))
+        last = int(ledger.seq[end - 1]) if end else -1
+        covered = -1
+        for upto, number in ranges:
+            if upto > last:
+                short[number] = short.get(number, 0) + upto - max(covered, last)
+            covered = upto
+    others = [
+        problem
+        for problem in found.problems
+        if not (problem.kind == "head" and problem.table is None and problem.seq is not None)
+    ]
+    if not short or others or found.count != len(found.problems):
+        return None
+    return Behind(min(short), max(short), sum(short.values()))
 
 
 @dataclass(slots=True)
@@ -139,67 +163,6 @@ class _Findings:
         return named[:_TOLD]
 
 
-class _Ledger:
-    """All records, ordered by chain and number."""
-
-    def __init__(self, tables: list[RecordTable]) -> None:
-        self.tables = [table.name for table in tables]
-        self._numbers: dict[str, int] = {}
-        self._parts: list[tuple[npt.NDArray[Any], ...]] = []
-        self._hashes: list[bytearray] = []
-        self.chain: npt.NDArray[np.int32] = np.empty(0, np.int32)
-        self.seq: npt.NDArray[np.int64] = np.empty(0, np.int64)
-        self.table: npt.NDArray[np.uint8] = np.empty(0, np.uint8)
-        self.recorded: npt.NDArray[np.int64] = np.empty(0, np.int64)
-        self.hashes = b""
-        self.bounds: dict[str, tuple[int, int]] = {}
-
-    def add(self, piece: Scanned, found: _Findings) -> None:
-        for bad in piece.bad:
-            found.add(Problem("row", bad.what, piece.table, None, bad.chain_id, bad.seq, bad.field))
-        found.count += piece.bad_rows - len(piece.bad)
-        if not piece.seq:
-            return
-        own = [self._numbers.setdefault(name, len(self._numbers)) for name in piece.chains]
-        chain = np.array(own, np.int32)[np.frombuffer(piece.chain, np.int32)]
-        table = np.full(len(chain), self.tables.index(piece.table), np.uint8)
-        seq = np.frombuffer(piece.seq, np.int64)
-        self._parts.append((chain, seq, table, np.frombuffer(piece.recorded, np.int64)))
-        self._hashes.append(piece.hashes)
-
-    def order(self) -> None:
-        """Bring what was added into order."""
-        if not self._parts:
-            return
-        chain, seq, table, recorded = (
-            np.concatenate(parts) for parts in zip(*self._parts, strict=True)
-        )
-        order = np.lexsort((table, seq, chain))
-        rows = np.frombuffer(b"".join(self._hashes), np.uint8).reshape(-1, HASHES)
-        self._parts, self._hashes = [], []
-        self.chain, self.seq, self.table = chain[order], seq[order], table[order]
-        self.recorded, self.hashes = recorded[order], rows[order].tobytes()
-        names = list(self._numbers)
-        starts = np.flatnonzero(np.r_[True, np.diff(self.chain) != 0])
-        for first, last in zip(starts, np.r_[starts[1:], len(self.chain)], strict=True):
-            self.bounds[names[self.chain[first]]] = (int(first), int(last))
-
-    def leaf(self, at: int) -> bytes:
-        return self.hashes[at * HASHES : at * HASHES + 32]
-
-    def chain_hash(self, at: int) -> bytes:
-        return self.hashes[at * HASHES + 64 : (at + 1) * HASHES]
-
-    def places(self, chain_id: str, first: int, last: int) -> tuple[int, int]:
-        """Where a range of a chain's records lies, the end excluded."""
-        begin, end = self.bounds.get(chain_id, (0, 0))
-        seqs = self.seq[begin:end]
-        return (
-            begin + int(np.searchsorted(seqs, first)),
-            begin + int(np.searchsorted(seqs, last, side="right")),
-        )
-
-
 def _check_generated(connection: psycopg.Connection, table: RecordTable, found: _Findings) -> None:
     """Columns that the database computes from the others."""
     for column, expression in table.generated:
@@ -217,7 +180,7 @@ def _check_generated(connection: psycopg.Connection, table: RecordTable, found: 
             found.add(Problem("row", what, table.name, None, chain_id, seq, column))
 
 
-def _check_chains(connection: psycopg.Connection, ledger: _Ledger, found: _Findings) -> None:
+def _check_chains(connection: psycopg.Connection, ledger: Collected, found: _Findings) -> None:
     """Each chain: without gap from 0, each record after the one before, its end in chain_heads."""
     rows = connection.execute("SELECT chain_id, chain_seq, chain_hash FROM trade.chain_heads")
     ends = {chain_id: (seq, head) for chain_id, seq, head in rows.fetchall()}
@@ -254,7 +217,7 @@ def _check_chains(connection: psycopg.Connection, ledger: _Ledger, found: _Findi
             found.add(Problem("chain", what, table, None, chain_id, seq, "chain_hash"))
 
 
-def _misplaced(ledger: _Ledger, found: _Findings, chain_id: str, at: int, expected: int) -> None:
+def _misplaced(ledger: Collected, found: _Findings, chain_id: str, at: int, expected: int) -> None:
     seq = int(ledger.seq[at])
     table = ledger.tables[ledger.table[at]]
     if seq < expected:
@@ -293,7 +256,7 @@ def _check_heads(
     connection: psycopg.Connection,
     files: HeadFiles,
     numbers: list[int],
-    ledger: _Ledger,
+    ledger: Collected,
     found: _Findings,
 ) -> _Heads:
     """Each head follows the one before it, and its records are what it says."""
@@ -348,7 +311,7 @@ def _check_missing(
 def _check_head(
     files: HeadFiles,
     head: Head,
-    ledger: _Ledger,
+    ledger: Collected,
     reach: dict[str, int],
     whole: bool,
     found: _Findings,
@@ -388,7 +351,7 @@ def _covered_by_others(head: Head, found: _Findings) -> bool:
 def _name_rows(
     files: HeadFiles,
     head: Head,
-    ledger: _Ledger,
+    ledger: Collected,
     places: Iterable[tuple[str, int, int, int]],
     found: _Findings,
 ) -> None:
@@ -428,7 +391,7 @@ def _name_rows(
 _UNCHAINED = {"deployments": "deployment_id or recorded_at"}
 
 
-def _count_unanchored(ledger: _Ledger, reach: dict[str, int], heads: _Heads) -> None:
+def _count_unanchored(ledger: Collected, reach: dict[str, int], heads: _Heads) -> None:
     oldest: int | None = None
     for chain_id, (begin, end) in ledger.bounds.items():
         first = max(

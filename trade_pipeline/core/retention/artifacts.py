@@ -87,7 +87,7 @@ def remove_expired(
         StoreUnavailable: the database cannot be reached.
     """
     at = now(clock)
-    with database.connect(autocommit=True) as connection, _alone(connection):
+    with database.connect(autocommit=True) as connection, removing_alone(connection):
         finished = 0 if dry_run else _finish(connection, artifacts)
         due, needed = _due(connection, at)
         total = sum(size for _, size in due)
@@ -118,7 +118,7 @@ def erase(
     """
     if not is_address(address):
         raise InvalidRecord("address", address, "sha256: and 64 hex digits")
-    with database.connect(autocommit=True) as connection, _alone(connection):
+    with database.connect(autocommit=True) as connection, removing_alone(connection):
         _finish(connection, artifacts)
         row = connection.execute(
             "SELECT size_bytes, removals, removed_at, expires_at IS NULL "
@@ -208,8 +208,12 @@ def _finish(connection: psycopg.Connection, artifacts: ArtifactStore) -> int:
 
 
 @contextmanager
-def _alone(connection: psycopg.Connection) -> Iterator[None]:
-    """One run at a time: each finishes what the one before it began."""
+def removing_alone(connection: psycopg.Connection) -> Iterator[None]:
+    """Nobody else removes artifacts: each run finishes what the one before it began.
+
+    Args:
+        connection: in autocommit mode.
+    """
     key = "hashtextextended('trade.retention', 0)"
     connection.execute(f"SELECT pg_advisory_lock({key})".encode())
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from trade_pipeline.core.errors import StoreUnavailable
 
@@ -29,6 +29,26 @@ def parts_of(url: str) -> dict[str, str]:
             "password written as %40 %3A %2F %3F %23 %25"
         )
     return parts
+
+
+def environment_of(url: str) -> dict[str, str]:
+    """A URL as libpq's environment variables, for programs: arguments can be seen by everybody.
+
+    Raises:
+        StoreUnavailable: see `parts_of`.
+    """
+    names = {"dbname": "PGDATABASE"}
+    return {names.get(name, f"PG{name.upper()}"): value for name, value in parts_of(url).items()}
+
+
+def as_role(url: str, role: str) -> str:
+    """A URL by which a login acts as a role that it may become.
+
+    Raises:
+        StoreUnavailable: see `parts_of`.
+    """
+    given = parts_of(url).get("options") or ""
+    return make_conninfo(url, options=f"{given} -c role={role}".strip())
 
 
 def connect(url: str, what: str, *, autocommit: bool = False) -> psycopg.Connection:

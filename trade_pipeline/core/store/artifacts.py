@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import psycopg
@@ -92,6 +93,26 @@ class ArtifactStore:
             return int(self._files.info(path)["size"])
         except FileNotFoundError:
             return None
+
+    def sizes(self) -> dict[str, int]:
+        """What is stored: its size in bytes by its address."""
+        # Listings of object stores are cached otherwise, and others write here, too.
+        self._files.invalidate_cache()
+        found: dict[str, int] = {}
+        for folder in self._listed(self._root):
+            if len(os.path.basename(folder["name"].rstrip("/"))) == 2:
+                for file in self._listed(folder["name"]):
+                    address = ADDRESS_PREFIX + os.path.basename(file["name"])
+                    if is_address(address):
+                        found[address] = int(file["size"])
+        return found
+
+    def _listed(self, folder: str) -> list[dict[str, Any]]:
+        try:
+            listed: list[dict[str, Any]] = self._files.ls(folder, detail=True)
+        except FileNotFoundError:
+            return []
+        return listed
 
     def _path(self, address: str) -> str:
         if not is_address(address):

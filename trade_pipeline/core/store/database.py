@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Literal, Self, get_args
 
 import psycopg
-from psycopg.conninfo import make_conninfo
 
 from trade_pipeline.core.errors import StoreUnavailable
-from trade_pipeline.core.store.address import connect, parts_of
+from trade_pipeline.core.store.address import as_role, connect, environment_of, parts_of
 from trade_pipeline.core.store.closing import Closing
 from trade_pipeline.core.store.migrations import check_applied, migrate, migrations_folder
 from trade_pipeline.core.store.migrations import read_migrations as _read_migrations
@@ -85,8 +84,7 @@ class Database(Closing):
         assert self._url is not None
         if parts_of(self._url).get("user") == role:
             return self._url
-        given = parts_of(self._url).get("options") or ""
-        return make_conninfo(self._url, options=f"{given} -c role={role}".strip())
+        return as_role(self._url, role)
 
     def connect(
         self, role: Role = "trade_writer", *, autocommit: bool = False
@@ -108,9 +106,7 @@ class Database(Closing):
 
     def environment(self, role: Role) -> dict[str, str]:
         """The same as `url`, as libpq's environment variables: for programs such as psql."""
-        names = {"dbname": "PGDATABASE"}
-        known = parts_of(self.url(role))
-        return {names.get(k, f"PG{k.upper()}"): str(v) for k, v in known.items() if v is not None}
+        return environment_of(self.url(role))
 
     def ensure_running(self) -> None:
         """Start the embedded server again when it died under its users.

@@ -29,7 +29,12 @@ def write_durably(path: Path, data: bytes, *, exclusive: bool = False) -> None:
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    # The folder may be new itself: its name is kept by the one above.
+    sync_folders(path)
+
+
+def sync_folders(path: Path) -> None:
+    """Make the name of a file survive a power cut; its folder and the one above may be new."""
+    # A folder's name is kept by the one above.
     for parent in (path.parent, path.parent.parent):
         folder = os.open(parent, os.O_RDONLY)
         try:

