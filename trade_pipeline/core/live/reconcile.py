@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from trade_pipeline.core.execution.book import Position
 from trade_pipeline.core.execution.venue import Order
 from trade_pipeline.core.execution.venue_errors import OrderUnknown, VenueContradiction
+from trade_pipeline.core.ids import client_order_id
 from trade_pipeline.core.live.desk import Desk
 from trade_pipeline.core.live.engine import LiveEngine
 from trade_pipeline.core.live.ports import OrderState, OrderVenue, VenueFill
@@ -20,6 +21,8 @@ from trade_pipeline.core.session.trading import Trading
 
 # Fees taken in tokens and amounts in whole steps make small differences.
 TOLERANCE = 0.01
+# So many exits of a position may have been sent and not recorded.
+_UNRECORDED = 100
 _A_DAY = 86_400_000_000
 Facts = dict[str, float | int | bool | str]
 
@@ -251,11 +254,23 @@ class Reconciler:
                 if one.leg == "exit" and one.client_order_id not in orders.instrument
             ]
             if by_hand and theirs <= TOLERANCE * ours:
+                # Exits of a session that died while the database took no writes.
+                own = {one.client_order_id for one in by_hand} <= self._next_exits(name)
                 self._book_by_hand(name, by_hand, at)
-                found.append(Finding("closed_by_hand", True, None, name, facts))
+                kind = "sold_unrecorded" if own else "closed_by_hand"
+                found.append(Finding(kind, True, None, name, facts))
             else:
                 found.append(Finding("balance_differs", False, None, name, facts))
         return found
+
+    def _next_exits(self, name: str) -> set[str | None]:
+        """What the next exits of an instrument's positions would be called."""
+        return {
+            client_order_id(position.uuid, "exit", position.attempts + number)
+            for _, position in self.engine.positions()
+            if self.instruments[position.token].name == name
+            for number in range(_UNRECORDED)
+        }
 
     def _book_by_hand(self, name: str, fills: Iterable[VenueFill], at: int) -> None:
         for trading, position in self.engine.positions():

@@ -1,0 +1,184 @@
+"""A store that is full or read-only stops entries and no exit, says why, and goes on by itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from trade_pipeline.core.clock import MarketClock
+from trade_pipeline.core.live import lease as leases
+from trade_pipeline.core.live.lease import Lease, LeaseLost
+from trade_pipeline.core.live.run import replay_feed
+from trade_pipeline.core.live.session import LiveRun, LiveSession
+from trade_pipeline.core.store.artifacts import ArtifactStore
+from trade_pipeline.core.store.database import Database
+from trade_pipeline.core.store.room import WritesRefused
+from trade_pipeline.core.store.server import EmbeddedPostgres
+from trade_pipeline.core.store.store import Store
+from trade_pipeline_tests.conftest import create_database
+from trade_pipeline_tests.core.live import paper
+from trade_pipeline_tests.core.live.paper import ACCOUNT
+from trade_pipeline_tests.core.live.venue_elsewhere import EventfulFeed, Happens, QuickVenue
+
+
+@pytest.fixture
+def store(server: EmbeddedPostgres, artifacts: ArtifactStore) -> Iterator[Store]:
+    with create_database(server) as database:
+        yield Store(database, artifacts)
+
+
+@pytest.fixture
+def read_only(server: EmbeddedPostgres) -> Iterator[Callable[[bool], None]]:
+    """Makes the whole server read-only, or no more."""
+    with psycopg.connect(server.url("postgres", "postgres"), autocommit=True) as connection:
+
+        def switch(on: bool) -> None:
+            # Whoever is read-only may change that for itself.
+            connection.execute("SET default_transaction_read_only = off")
+            connection.execute(
+                f"ALTER SYSTEM SET default_transaction_read_only = {'on' if on else 'off'}".encode()
+            )
+            connection.execute("SELECT pg_reload_conf()")
+
+        yield switch
+        switch(False)
+
+
+def ask(store: Store, query: str) -> list[Any]:
+    with store.database.connect("trade_reader") as connection:
+        return connection.execute(query.encode()).fetchall()
+
+
+def trade(
+    store: Store, venue: QuickVenue, *steps: Happens, tell: Any = None, **changes: Any
+) -> LiveRun:
+    changes = {"reconcile_seconds": 0.05} | changes
+    config = paper.settings(ACCOUNT, **changes)
+    feed = EventfulFeed.of(replay_feed(config), *steps)
+    given = {} if tell is None else {"tell": tell}
+    with Lease(
+        store.database, ACCOUNT, holder="x", mode="paper", seconds=1.5, heartbeat_seconds=0.1
+    ) as lease:
+        feed.session = LiveSession(store, config, feed, venue, MarketClock(0), lease, **given)
+        return asyncio.run(feed.session.run())
+
+
+def open_positions(session: LiveSession) -> int:
+    return sum(1 for _, position in session._engine.positions() if position.tokens)
+
+
+def require_all_recorded(store: Store, venue: QuickVenue) -> None:
+    """Each order of the venue came once, has an intent, and its fill is in the records."""
+    intents = {name for (name,) in ask(store, "SELECT client_order_id FROM trade.order_intents")}
+    assert set(venue.sent.values()) == {1}
+    assert set(venue.orders) <= intents
+    filled = ask(store, "SELECT order_id FROM trade.executions WHERE event = 'filled'")
+    assert sorted(name for (name,) in filled) == sorted(venue.orders)
+
+
+def refused_until_the_lease_ran_out(store: Store) -> Happens:
+    """The database refuses the session so long that by the row its lease would be over."""
+    expired = "SELECT expires_at < clock_timestamp() FROM trade.leases"
+    return lambda session: session._lease.refused is not None and ask(store, expired) == [(True,)]
+
+
+def accepted(session: LiveSession) -> bool:
+    return session._storage.refusal() is None
+
+
+class Phases:
+    """Steps of a session that trades, cannot write, and can again."""
+
+    def __init__(self, store: Store, venue: QuickVenue, switch: Callable[[bool], None]) -> None:
+        self._store, self._venue, self._switch = store, venue, switch
+
+    def begins(self, session: LiveSession) -> bool | Happens:
+        if open_positions(session) < 3:
+            return False
+        self._switch(True)
+        self._venue.legs.append("refused")
+        return refused_until_the_lease_ran_out(self._store)
+
+    def ends(self, session: LiveSession) -> bool | Happens:
+        if self.during().count("exit") < 2:
+            return False
+        assert session._storage.refusal() == "writes_refused"
+        self._switch(False)
+        self._venue.legs.append("taken")
+        return accepted
+
+    def during(self) -> list[str]:
+        legs = self._venue.legs
+        return legs[legs.index("refused") + 1 : legs.index("taken") if "taken" in legs else None]
+
+    def afterwards(self) -> list[str]:
+        return self._venue.legs[self._venue.legs.index("taken") :]
+
+
+def test_a_read_only_database_stops_entries_and_no_exit_and_all_is_recorded_when_it_is_over(
+    store: Store, read_only: Callable[[bool], None]
+) -> None:
+    venue, told = QuickVenue(), list[tuple[str, str]]()
+    phases = Phases(store, venue, read_only)
+    done = trade(
+        store, venue, phases.begins, phases.ends, tell=lambda *said: told.append(said)
+    )
+    assert set(phases.during()) == {"exit"}
+    # It goes on by itself.
+    assert "entry" in phases.afterwards()
+    require_all_recorded(store, venue)
+    [finding] = [one for one in done.findings if one.kind == "writes_refused"]
+    assert finding.explained
+    assert finding.facts["exits"] == len(phases.during())
+    assert "read-only" in str(finding.facts["why"])
+    assert [title.partition(":")[0] for title, _ in told] == [
+        "The database takes no writes",
+        "The database takes writes again",
+    ]
+    assert "Entries are stopped; exits are sent" in told[0][1]
+    assert [one for one in done.findings if not one.explained] == []
+
+
+class Died(Exception):
+    """The session is gone."""
+
+
+def test_what_was_sold_without_a_record_by_a_session_that_died_is_booked_and_not_sold_again(
+    store: Store, read_only: Callable[[bool], None]
+) -> None:
+    venue = QuickVenue()
+    phases = Phases(store, venue, read_only)
+
+    def dies(session: LiveSession) -> bool:
+        if phases.during().count("exit") >= 2:
+            raise Died
+        return False
+
+    with pytest.raises(Died):
+        trade(store, venue, phases.begins, dies)
+    sold = phases.during().count("exit")
+    # Nobody can trade it meanwhile, and what is said is one line.
+    with pytest.raises(WritesRefused, match="takes no writes, it is read-only"):
+        trade(store, venue)
+    read_only(False)
+    venue.legs.append("taken")
+    done = trade(store, venue)
+    found = [one for one in done.findings if one.kind == "sold_unrecorded"]
+    assert len(found) == sold
+    assert all(one.explained for one in found)
+    assert [one for one in done.findings if not one.explained] == []
+    assert set(venue.sent.values()) == {1}
+    assert "entry" in phases.afterwards()
+    # The books agree: what the venue holds is what is open.
+    held = {name: tokens for name, tokens in asyncio.run(balances(venue)).items() if tokens > 1e-9}
+    assert len(held) == done.open_positions
+
+
+async def balances(venue: QuickVenue) -> dict[str, float]:
+    return dict(await venue.balances())
