@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
+import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +28,7 @@ from trade_pipeline.core.store.store import Store
 from trade_pipeline_tests.conftest import create_database
 from trade_pipeline_tests.core.live import paper
 from trade_pipeline_tests.core.live.paper import ACCOUNT
-from trade_pipeline_tests.core.live.venue_elsewhere import EventfulFeed, Happens, QuickVenue
+from trade_pipeline_tests.core.live.venue_elsewhere import PATIENCE, EventfulFeed, Happens, QuickVenue, Step
 
 
 @pytest.fixture
@@ -56,7 +60,7 @@ def ask(store: Store, query: str) -> list[Any]:
 
 
 def trade(
-    store: Store, venue: QuickVenue, *steps: Happens, tell: Any = None, **changes: Any
+    store: Store, venue: QuickVenue, *steps: Step, tell: Any = None, **changes: Any
 ) -> LiveRun:
     changes = {"reconcile_seconds": 0.05} | changes
     config = paper.settings(ACCOUNT, **changes)
@@ -182,3 +186,111 @@ def test_what_was_sold_without_a_record_by_a_session_that_died_is_booked_and_not
 
 async def balances(venue: QuickVenue) -> dict[str, float]:
     return dict(await venue.balances())
+
+
+def test_a_session_that_was_overtaken_while_it_could_not_write_sends_nothing_more(
+    store: Store, read_only: Callable[[bool], None]
+) -> None:
+    venue = QuickVenue()
+    phases = Phases(store, venue, read_only)
+
+    def overtaken(session: LiveSession) -> bool | Happens:
+        with store.database.connect("trade_writer") as other:
+            other.execute("SET TRANSACTION READ WRITE")
+            assert other.execute(
+                "SELECT trade.take_lease(%s, 'another', 'paper', 10, true)", (ACCOUNT,)
+            ).fetchone() == (2,)
+        return lambda session: session._lease.lost is not None
+
+    with pytest.raises(LeaseLost, match="epoch 1 was taken over"):
+        trade(store, venue, phases.begins, overtaken)
+    assert phases.during() == []
+
+
+def test_a_standby_proves_nothing_about_a_lease(
+    store: Store, read_only: Callable[[bool], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Lease(
+        store.database, ACCOUNT, holder="x", mode="paper", seconds=0.6, heartbeat_seconds=0.1
+    ) as lease:
+        read_only(True)
+        wait_for(lambda: lease.refused is not None)
+        real = psycopg.Connection.execute
+
+        def standby(self: Any, query: Any, *given: Any, **named: Any) -> Any:
+            query = query.replace("pg_is_in_recovery()", "true") if isinstance(query, str) else query
+            return real(self, query, *given, **named)
+
+        monkeypatch.setattr(psycopg.Connection, "execute", standby)
+        with pytest.raises(LeaseLost, match="was not renewed"):
+            wait_for(lambda: lease.require() is not None)
+        read_only(False)
+
+
+def wait_for(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@contextmanager
+def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
+    """A disk of its own in memory."""
+    folder.mkdir(parents=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=755", "tmpfs", str(folder)],
+        capture_output=True,
+        text=True,
+    )
+    if mounted.returncode:
+        pytest.skip(f"no small disk can be mounted here: {mounted.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(disk: Path, *, but_megabytes: float) -> Path:
+    """Leave so much of a disk."""
+    ballast = disk / "ballast"
+    size = shutil.disk_usage(disk).free - int(but_megabytes * 1e6)
+    with ballast.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, size)
+    return ballast
+
+
+@pytest.fixture(scope="module")
+def on_small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """A store whose embedded server has a disk of its own."""
+    folder = tmp_path_factory.mktemp("small")
+    with (
+        small_disk(folder / "disk", 320) as disk,
+        Database.embedded(disk / "postgres") as database,
+    ):
+        yield Store(database, ArtifactStore(str(folder / "artifacts")))
+
+
+def test_a_disk_that_is_really_full_stops_entries_and_no_exit(on_small_disk: Store) -> None:
+    store, venue = on_small_disk, QuickVenue()
+    assert store.database.folder is not None
+    disk = store.database.folder.parent
+
+    def switch(full: bool) -> None:
+        if full:
+            fill(disk, but_megabytes=0)
+        else:
+            (disk / "ballast").unlink()
+
+    phases = Phases(store, venue, switch)
+
+    def begins(session: LiveSession) -> bool | Happens:
+        began = phases.begins(session)
+        return began if began is False else True
+
+    done = trade(store, venue, begins, phases.ends, limits={"min_free_mb": 0})
+    assert set(phases.during()) == {"exit"}
+    assert "entry" in phases.afterwards()
+    require_all_recorded(store, venue)
+    [finding] = [one for one in done.findings if one.kind == "writes_refused"]
+    assert "its disk is full" in str(finding.facts["why"])
