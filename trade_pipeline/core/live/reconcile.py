@@ -5,11 +5,11 @@ Everything that is found is written.  What explains itself is booked; what does 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from trade_pipeline.core.execution.book import Position
-from trade_pipeline.core.execution.venue import Order
+from trade_pipeline.core.execution.venue import Fill, Order
 from trade_pipeline.core.execution.venue_errors import OrderUnknown, VenueContradiction
 from trade_pipeline.core.ids import client_order_id
 from trade_pipeline.core.live.desk import Desk
@@ -256,7 +256,10 @@ class Reconciler:
             if by_hand and theirs <= TOLERANCE * ours:
                 # Exits of a session that died while the database took no writes.
                 own = {one.client_order_id for one in by_hand} <= self._next_exits(name)
-                self._book_by_hand(name, by_hand, at)
+                # Under our own name, or under the venue's of an order that is none of ours.
+                names = [(own and one.client_order_id) or one.order_id for one in by_hand]
+                fills = [one.fill for one in by_hand]
+                self._book_sale(name, list(zip(names, fills, strict=True)), at)
                 kind = "sold_unrecorded" if own else "closed_by_hand"
                 found.append(Finding(kind, True, None, name, facts))
             else:
@@ -272,7 +275,7 @@ class Reconciler:
             for number in range(_UNRECORDED)
         }
 
-    def _book_by_hand(self, name: str, fills: Iterable[VenueFill], at: int) -> None:
+    def _book_sale(self, name: str, fills: Sequence[tuple[str, Fill]], at: int) -> None:
         for trading, position in self.engine.positions():
             if self.instruments[position.token].name == name:
-                trading.sold_by_hand(position.token, [(o.order_id, o.fill) for o in fills], at)
+                trading.sold_by_hand(position.token, fills, at)

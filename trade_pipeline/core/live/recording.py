@@ -64,9 +64,7 @@ class RecordingFeed(Closing):
         self._asked_to = 0
         self._lost_before = 0
         self._read_stored(database, account)
-        self._writer = SeriesWriter(
-            database, account, epoch, feed, kept=kept, held_back=held_back
-        )
+        self._writer = SeriesWriter(database, account, epoch, feed, kept=kept, held_back=held_back)
 
     @property
     def lost(self) -> int:

@@ -122,9 +122,7 @@ class StorageGuard:
             f"After {facts['seconds']:g} s; {facts['exits']} exits of that time are recorded now. "
             "Entries are allowed again.",
         )
-        left = [
-            one for one in intents if one.leg == "exit" and one.client_order_id not in sent
-        ]
+        left = [one for one in intents if one.leg == "exit" and one.client_order_id not in sent]
         return left, Finding("writes_refused", True, facts=facts)
 
     def _told(self, title: str, text: str) -> None:

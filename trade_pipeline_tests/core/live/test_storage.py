@@ -7,8 +7,10 @@ import os
 import shutil
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,10 @@ import psycopg
 import pytest
 
 from trade_pipeline.core.clock import MarketClock
-from trade_pipeline.core.live import lease as leases
 from trade_pipeline.core.live.lease import Lease, LeaseLost
 from trade_pipeline.core.live.run import replay_feed
 from trade_pipeline.core.live.session import LiveRun, LiveSession
+from trade_pipeline.core.live.status import live_status
 from trade_pipeline.core.store.artifacts import ArtifactStore
 from trade_pipeline.core.store.database import Database
 from trade_pipeline.core.store.room import WritesRefused
@@ -28,7 +30,13 @@ from trade_pipeline.core.store.store import Store
 from trade_pipeline_tests.conftest import create_database
 from trade_pipeline_tests.core.live import paper
 from trade_pipeline_tests.core.live.paper import ACCOUNT
-from trade_pipeline_tests.core.live.venue_elsewhere import PATIENCE, EventfulFeed, Happens, QuickVenue, Step
+from trade_pipeline_tests.core.live.venue_elsewhere import (
+    PATIENCE,
+    EventfulFeed,
+    Happens,
+    QuickVenue,
+    Step,
+)
 
 
 @pytest.fixture
@@ -130,9 +138,7 @@ def test_a_read_only_database_stops_entries_and_no_exit_and_all_is_recorded_when
 ) -> None:
     venue, told = QuickVenue(), list[tuple[str, str]]()
     phases = Phases(store, venue, read_only)
-    done = trade(
-        store, venue, phases.begins, phases.ends, tell=lambda *said: told.append(said)
-    )
+    done = trade(store, venue, phases.begins, phases.ends, tell=lambda *said: told.append(said))
     assert set(phases.during()) == {"exit"}
     # It goes on by itself.
     assert "entry" in phases.afterwards()
@@ -218,7 +224,9 @@ def test_a_standby_proves_nothing_about_a_lease(
         real = psycopg.Connection.execute
 
         def standby(self: Any, query: Any, *given: Any, **named: Any) -> Any:
-            query = query.replace("pg_is_in_recovery()", "true") if isinstance(query, str) else query
+            query = (
+                query.replace("pg_is_in_recovery()", "true") if isinstance(query, str) else query
+            )
             return real(self, query, *given, **named)
 
         monkeypatch.setattr(psycopg.Connection, "execute", standby)
@@ -260,21 +268,36 @@ def fill(disk: Path, *, but_megabytes: float) -> Path:
     return ballast
 
 
+@dataclass(frozen=True, slots=True)
+class Small:
+    """A store with a small disk for its database and one for its artifacts."""
+
+    store: Store
+    disks: dict[str, Path]
+
+
 @pytest.fixture(scope="module")
-def on_small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """A store whose embedded server has a disk of its own."""
-    folder = tmp_path_factory.mktemp("small")
+def small_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
     with (
-        small_disk(folder / "disk", 320) as disk,
-        Database.embedded(disk / "postgres") as database,
+        small_disk(tmp_path_factory.mktemp("small") / "disk", 320) as disk,
+        EmbeddedPostgres(disk / "postgres") as running,
     ):
-        yield Store(database, ArtifactStore(str(folder / "artifacts")))
+        Database.embedded(running.folder).close()
+        yield running
 
 
-def test_a_disk_that_is_really_full_stops_entries_and_no_exit(on_small_disk: Store) -> None:
-    store, venue = on_small_disk, QuickVenue()
-    assert store.database.folder is not None
-    disk = store.database.folder.parent
+@pytest.fixture
+def small(small_server: EmbeddedPostgres, tmp_path: Path) -> Iterator[Small]:
+    with (
+        small_disk(tmp_path / "artifacts", 64) as artifacts,
+        create_database(small_server) as database,
+    ):
+        store = Store(database, ArtifactStore(str(artifacts)))
+        yield Small(store, {"database": small_server.folder.parent, "artifacts": artifacts})
+
+
+def test_a_disk_that_is_really_full_stops_entries_and_no_exit(small: Small) -> None:
+    venue, disk = QuickVenue(), small.disks["database"]
 
     def switch(full: bool) -> None:
         if full:
@@ -282,15 +305,54 @@ def test_a_disk_that_is_really_full_stops_entries_and_no_exit(on_small_disk: Sto
         else:
             (disk / "ballast").unlink()
 
-    phases = Phases(store, venue, switch)
+    phases = Phases(small.store, venue, switch)
 
     def begins(session: LiveSession) -> bool | Happens:
-        began = phases.begins(session)
-        return began if began is False else True
+        # A heartbeat takes no room, and the lease holds.
+        return bool(phases.begins(session))
 
-    done = trade(store, venue, begins, phases.ends, limits={"min_free_mb": 0})
+    done = trade(small.store, venue, begins, phases.ends, limits={"min_free_mb": 0})
+    assert set(phases.during()) == {"exit"}
+    assert "entry" in phases.afterwards()
+    require_all_recorded(small.store, venue)
+    [finding] = [one for one in done.findings if one.kind == "writes_refused"]
+    assert "its disk is full" in str(finding.facts["why"])
+
+
+@pytest.mark.parametrize("which", ["database", "artifacts"])
+def test_little_room_stops_entries_and_what_goes_on_is_recorded(small: Small, which: str) -> None:
+    venue, store, disk = QuickVenue(), small.store, small.disks[which]
+    told: list[Any] = []
+
+    def low(session: LiveSession) -> bool | Happens:
+        if open_positions(session) < 3:
+            return False
+        fill(disk, but_megabytes=20 if which == "database" else 0)
+        venue.legs.append("refused")
+        return lambda session: session._storage.refusal() == "disk_low"
+
+    def room(session: LiveSession) -> bool | Happens:
+        if phases.during().count("exit") < 2:
+            return False
+        if which == "artifacts":
+            with pytest.raises(OSError, match="No space left"):
+                store.artifacts.put(b"an answer that does not fit")
+        session._tell()
+        session._lease.renew()
+        with store.database.connect("trade_reader") as connection:
+            told.append(live_status(connection)[0]["no_entries"])
+        (disk / "ballast").unlink()
+        venue.legs.append("taken")
+        return accepted
+
+    phases = Phases(store, venue, lambda _: None)
+    done = trade(store, venue, low, room, limits={"min_free_mb": 40})
     assert set(phases.during()) == {"exit"}
     assert "entry" in phases.afterwards()
     require_all_recorded(store, venue)
-    [finding] = [one for one in done.findings if one.kind == "writes_refused"]
-    assert "its disk is full" in str(finding.facts["why"])
+    reasons = Counter(reason for (reason,) in ask(store, "SELECT reason FROM trade.candidates"))
+    assert reasons["disk_low"] > 0
+    assert {one.kind for one in done.findings} == {"start"}
+    folder = store.database.folder if which == "database" else store.artifacts.folder
+    assert told[0].startswith(f"the disk of the {which} ({folder}) has ")
+    assert told[0].endswith(" MB left, least 40")

@@ -49,9 +49,17 @@ def audit(connection: psycopg.Connection, account: str, state: dict[str, Any], p
             "SELECT client_order_id FROM trade.order_intents WHERE account = %(account)s"
         )
     }
+    # What a session sold that died before the database took its records.
+    unrecorded = {
+        name
+        for (name,) in rows(
+            "SELECT order_id FROM trade.executions e JOIN trade.reconciliations r ON "
+            f"r.account = %(account)s AND r.kind = 'sold_unrecorded' WHERE e.leg = 'exit' AND e.{mine}"
+        )
+    }
     names = Counter(order["clientOrderId"] for order in state["orders"])
     for name, times in names.items():
-        if name not in intents:
+        if name not in intents | unrecorded:
             found.add("order without an intent", name)
         if times > 1:
             found.add("doubled order", name)
