@@ -12,6 +12,10 @@ BATCH = "batch"
 AT_ONCE = {KIND: "at_once", "dagster/priority": "100", "dagster/max_retries": "0"}
 
 
+# Of a job whose failed run may be a verdict, such as a gate that refuses: that is no incident.
+VERDICT = "trade_pipeline/fails_as_verdict"
+
+
 class TradeRunCoordinator(QueuedRunCoordinator):
     """Marks every run as `batch` that is not marked otherwise, whoever asks for it.
 

@@ -6,6 +6,7 @@ A subject is what can be wrong, such as ``market data of account main`` or ``job
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -30,6 +31,25 @@ def note(connection: psycopg.Connection, subject: str, reason: str | None) -> bo
     """
     row = connection.execute("SELECT trade.note_incident(%s, %s)", (subject, reason)).fetchone()
     return row == (True,)
+
+
+def note_all(
+    connection: psycopg.Connection, kinds: Sequence[str], found: Mapping[str, str | None]
+) -> set[str]:
+    """Note how every subject of some kinds is; what is open and not among them is over.
+
+    Args:
+        connection: see `note`.
+        kinds: with one of which every subject begins.
+        found: what is wrong by subject, see `note`.
+
+    Returns:
+        Subjects that changed.
+    """
+    kinds = tuple(kinds)
+    gone = {one.subject for one in open_incidents(connection) if one.subject.startswith(kinds)}
+    everything = dict.fromkeys(gone) | dict(found)
+    return {subject for subject, reason in everything.items() if note(connection, subject, reason)}
 
 
 def open_incidents(connection: psycopg.Connection) -> list[Incident]:

@@ -53,8 +53,9 @@ def audit(connection: psycopg.Connection, account: str, state: dict[str, Any], p
     unrecorded = {
         name
         for (name,) in rows(
-            "SELECT order_id FROM trade.executions e JOIN trade.reconciliations r ON "
-            f"r.account = %(account)s AND r.kind = 'sold_unrecorded' WHERE e.leg = 'exit' AND e.{mine}"
+            f"SELECT order_id FROM trade.executions WHERE leg = 'exit' AND {mine} "
+            "AND EXISTS (SELECT FROM trade.reconciliations WHERE account = %(account)s "
+            "AND kind = 'sold_unrecorded')"
         )
     }
     names = Counter(order["clientOrderId"] for order in state["orders"])
