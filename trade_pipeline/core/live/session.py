@@ -314,8 +314,13 @@ class LiveSession:
         }
         self._note(Finding("start", True, facts=facts))
         await self._settle(self._reached)
-        seen = await self._reconciler.look(max(self._reached, self._clock.micros()))
-        await self._compare(seen, starting=True)
+        # What the first look finds to be bought may have been sold as well.
+        for _ in range(2):
+            now = max(self._reached, self._clock.micros())
+            seen = await self._reconciler.look(now, starting=True)
+            await self._compare(seen, starting=True)
+            if not seen.busy:
+                break
         await self._obey()
 
     async def _compare(self, seen: Seen, *, starting: bool) -> None:
@@ -399,7 +404,8 @@ class LiveSession:
         intents, finding = self._storage.accepted(intents)
         if finding is not None:
             self._note(finding)
-        return intents
+        # Those that were sent before they were recorded are not sent again.
+        return [one for one in intents if one.client_order_id not in self._reconciler.adopted]
 
     def _told(self, state: OrderState) -> None:
         """A venue elsewhere answered."""

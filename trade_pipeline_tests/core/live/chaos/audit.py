@@ -49,18 +49,9 @@ def audit(connection: psycopg.Connection, account: str, state: dict[str, Any], p
             "SELECT client_order_id FROM trade.order_intents WHERE account = %(account)s"
         )
     }
-    # What a session sold that died before the database took its records.
-    unrecorded = {
-        name
-        for (name,) in rows(
-            f"SELECT order_id FROM trade.executions WHERE leg = 'exit' AND {mine} "
-            "AND EXISTS (SELECT FROM trade.reconciliations WHERE account = %(account)s "
-            "AND kind = 'sold_unrecorded')"
-        )
-    }
     names = Counter(order["clientOrderId"] for order in state["orders"])
     for name, times in names.items():
-        if name not in intents | unrecorded:
+        if name not in intents:
             found.add("order without an intent", name)
         if times > 1:
             found.add("doubled order", name)
