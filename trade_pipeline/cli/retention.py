@@ -95,15 +95,13 @@ def runs(
     Unfinished runs stay, and those that hold what is newest of an asset, a partition, a check or a
     sensor.  What the runs recorded stays, too.
     """
-    from trade_pipeline.definitions import defs
-    from trade_pipeline.defs.event_log import purge_runs
+    from trade_pipeline.defs.event_log import known_checks, purge_runs
     from trade_pipeline.defs.instance import dagster_instance, dagster_server
 
     settings = read_settings()
     before = datetime.now(UTC) - timedelta(days=older_than_days)
-    checks = list(defs.resolve_asset_graph().asset_check_keys)
     with dagster_server(settings) as server, dagster_instance(settings, server) as instance:
-        done = purge_runs(instance, checks, before, dry_run=dry_run)
+        done = purge_runs(instance, known_checks(), before, dry_run=dry_run)
     if as_json:
         print_json(asdict(done) | {"runs": done.runs, "made_before": before.isoformat()})
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -60,15 +60,17 @@ def failed_ticks(instance: dg.DagsterInstance) -> dict[str, str | None]:
         subject = f"{state.instigator_type.value.lower()} {state.instigator_name}"
         [tick] = ticks
         failed = tick.status == TickStatus.FAILURE
-        found[subject] = _line(tick.error.message if tick.error else "") if failed else None
+        found[subject] = _line(_cause(tick.error)) if failed else None
     return found
 
 
-def stale_assets(
-    instance: dg.DagsterInstance, keys: Iterable[dg.AssetKey]
-) -> Mapping[str, str | None]:
+def stale_assets(instance: dg.DagsterInstance) -> Mapping[str, str | None]:
     """What Dagster's daemon says of assets with a freshness policy."""
-    records = instance.get_freshness_state_records(list(keys))
+    from trade_pipeline.definitions import defs
+
+    graph = defs.resolve_asset_graph()
+    keys = [key for key in graph.get_all_asset_keys() if graph.get(key).freshness_policy]
+    records = instance.get_freshness_state_records(keys)
     return {
         f"{ASSETS[0]}{key.to_user_string()}": (
             "it was not made in the time of its freshness policy"
@@ -100,9 +102,7 @@ def _why(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | None:
     told = [
         one.user_failure_data.description
         if one.user_failure_data and one.user_failure_data.description
-        else one.error.message
-        if one.error
-        else ""
+        else _cause(one.error)
         for one in verdicts
     ] or [event.message or "" for event in events]
     return _line(f"run {run.run_id[:8]} failed: {told[0] if told else ''}")
@@ -111,6 +111,13 @@ def _why(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | None:
 def _is_verdict(data: Any) -> bool:
     refused = data.error is not None and data.error.cls_name == "DagsterAssetCheckFailedError"
     return data.user_failure_data is not None or refused
+
+
+def _cause(error: Any) -> str:
+    """What went wrong at first: Dagster wraps it."""
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return "" if error is None else str(error.message)
 
 
 def _line(text: str) -> str:

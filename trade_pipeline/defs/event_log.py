@@ -49,6 +49,13 @@ class _OldRun:
     made_at: datetime
 
 
+def known_checks() -> list[dg.AssetCheckKey]:
+    """Every check of the product."""
+    from trade_pipeline.definitions import defs
+
+    return list(defs.resolve_asset_graph().asset_check_keys)
+
+
 def purge_runs(
     instance: dg.DagsterInstance,
     checks: Sequence[dg.AssetCheckKey],

@@ -99,10 +99,6 @@ def incident_sensor(
     )
     stale = _stale(store)
     runs, upto = ended_runs(context.instance, since)
-    graph = context.repository_def.asset_graph if context.repository_def else None
-    keys = [] if graph is None else [
-        key for key in graph.get_all_asset_keys() if graph.get(key).freshness_policy is not None
-    ]  # fmt: skip
     with store.open() as opened, opened.database.connect(autocommit=True) as connection:
         least = least_free(connection)
         full = {f"{_DISK}{one.holds}": one.lacks(least) for one in disks_of(opened)}
@@ -110,7 +106,7 @@ def incident_sensor(
         changed = note_all(connection, _STALE, every)
         changed |= note_all(connection, (_DISK,), full)
         changed |= note_all(connection, TICKS, failed_ticks(context.instance))
-        changed |= note_all(connection, ASSETS, stale_assets(context.instance, keys))
+        changed |= note_all(connection, ASSETS, stale_assets(context.instance))
         # Of jobs that nobody ran since, nothing is new.
         still = {
             one.subject: one.reason

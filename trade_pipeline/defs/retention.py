@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 from pydantic import Field
 
-from trade_pipeline.defs.event_log import purge_runs
+from trade_pipeline.defs.event_log import known_checks, purge_runs
 from trade_pipeline.defs.markdown import records_table
 from trade_pipeline.defs.queue import AT_ONCE
 from trade_pipeline.defs.resources import TradeStore
@@ -142,9 +142,8 @@ class PurgeConfig(dg.Config):
 @dg.op
 def purge_old_runs(context: dg.OpExecutionContext, config: PurgeConfig) -> None:
     """Remove Dagster's old runs, with their events and logs, that nothing refers to."""
-    checks = list(context.repository_def.asset_graph.asset_check_keys)
     before = datetime.now(UTC) - timedelta(days=config.older_than_days)
-    done = purge_runs(context.instance, checks, before, dry_run=config.dry_run)
+    done = purge_runs(context.instance, known_checks(), before, dry_run=config.dry_run)
     rows = [{"job": job, "runs": runs} for job, runs in done.removed.items()]
     context.add_output_metadata(
         {
