@@ -30,7 +30,7 @@ from trade_pipeline_tests.core.live import paper
 from trade_pipeline_tests.defs.launch import QUIET
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def instance() -> Iterator[dg.DagsterInstance]:
     with instance_for_test() as made:
         yield made
@@ -120,6 +120,7 @@ def test_a_job_whose_work_is_to_refuse_is_no_incident_when_it_does_and_is_one_wh
     run(instance, working, "says no")
     assert next(iter(watch.tick().values())).endswith("failed: the gate refuses")
     run(instance, working, "does")
+    assert watch.tick() == {}
 
 
 def test_a_failed_run_of_a_session_is_judged_by_its_lease(
@@ -162,14 +163,14 @@ def test_a_tick_that_failed_is_an_incident_until_one_does_not(
             SensorInstigatorData(),
         )
     )  # fmt: skip
-    ticked(instance, TickStatus.SUCCESS, 1)
+    ticked(instance, TickStatus.SUCCESS, 1.0)
     assert watch.tick() == {}
-    ticked(instance, TickStatus.FAILURE, 2)
+    ticked(instance, TickStatus.FAILURE, 2.0)
     assert watch.tick() == {"sensor a_sensor": "the server is gone"}
     # One that has not ended says nothing.
-    ticked(instance, TickStatus.STARTED, 3)
+    ticked(instance, TickStatus.STARTED, 3.0)
     assert set(watch.tick()) == {"sensor a_sensor"}
-    ticked(instance, TickStatus.SKIPPED, 4)
+    ticked(instance, TickStatus.SKIPPED, 4.0)
     assert watch.tick() == {}
 
 
