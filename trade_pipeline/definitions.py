@@ -21,6 +21,7 @@ from trade_pipeline.defs.datasets import dataset_guards, training_dataset
 from trade_pipeline.defs.dossier import dossier, trade_dossier
 from trade_pipeline.defs.experiments import experiment_job, experiment_report
 from trade_pipeline.defs.features import rug_risk_model, trade_features
+from trade_pipeline.defs.incidents import freshness, incident_sensor
 from trade_pipeline.defs.jobs import (
     backtest_job,
     canary_job,
@@ -66,7 +67,14 @@ from trade_pipeline.defs.report import (
     performance_report,
 )
 from trade_pipeline.defs.resources import TradeStore, no_progress
-from trade_pipeline.defs.retention import retention_job, retention_schedule
+from trade_pipeline.defs.retention import (
+    archive_job,
+    archive_schedule,
+    retention_job,
+    retention_schedule,
+    run_purge_job,
+    run_purge_schedule,
+)
 from trade_pipeline.defs.retraining import retraining_schedule, retraining_sensor
 from trade_pipeline.defs.trades import backtest_session, market_events
 
@@ -105,6 +113,7 @@ defs = dg.Definitions(
         ledger_check,
         monitoring_lines,
         parts_sum_to_results,
+        freshness,
     ],
     jobs=[
         backtest_job,
@@ -126,6 +135,8 @@ defs = dg.Definitions(
         flatten_job,
         resume_job,
         retention_job,
+        archive_job,
+        run_purge_job,
         trade_dossier,
     ],
     schedules=[
@@ -133,9 +144,18 @@ defs = dg.Definitions(
         monitoring_schedule,
         live_labelling_schedule,
         retention_schedule,
+        archive_schedule,
+        run_purge_schedule,
         ledger_schedule,
     ],
-    sensors=[retraining_sensor, canary_sensor, rollback_sensor, live_session_sensor, alert_sensor],
+    sensors=[
+        retraining_sensor,
+        canary_sensor,
+        rollback_sensor,
+        live_session_sensor,
+        incident_sensor,
+        alert_sensor,
+    ],
     resources={"store": TradeStore(), "progress": no_progress},
     executor=dg.in_process_executor,
 )

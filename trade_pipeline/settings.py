@@ -79,6 +79,8 @@ class Settings(ExtensionSettings):
             `IntegratedTradingBot` trades by where it is given none.
         alert_urls: Apprise URLs of the channels that are told what happens, such as
             ``tgram://token/chat``, separated by commas or spaces; they hold secrets.
+        freshness: how old what may be, where that differs from the defaults of `FreshnessConfig`,
+            as JSON, such as ``{"pools_minutes": 30}``.
     """
 
     home: Path = Path(".trade_pipeline")
@@ -113,6 +115,7 @@ class Settings(ExtensionSettings):
     venue_sandbox: bool = False
     bot_config: Path | None = None
     alert_urls: SecretStr | None = None
+    freshness: dict[str, float] = {}
 
     @classmethod
     def settings_customise_sources(

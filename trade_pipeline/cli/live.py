@@ -54,6 +54,7 @@ def start(
     A real market is named in the settings (--config), a replay by --market.  With --here this
     process trades, until the session's window or the replay ends.
     """
+    from trade_pipeline.core.alerts.now import teller
     from trade_pipeline.core.live.config import LiveConfig
     from trade_pipeline.core.live.open_market import NO_MARKET
     from trade_pipeline.core.live.requests import order_session
@@ -83,7 +84,9 @@ def start(
         if not here:
             out.print(f"account {account}: a session is wanted; `live status` shows it")
             return
-        done = run_live(store, live, settings, holder="command line")
+        done = run_live(
+            store, live, settings, holder="command line", tell=teller(settings.alert_urls)
+        )
     facts: dict[str, Any] = asdict(done) | {"findings": [asdict(one) for one in done.findings]}
     if as_json:
         print_json(facts)

@@ -1,9 +1,10 @@
-"""Commands that remove raw artifacts whose time is over."""
+"""Commands that remove what was kept for its time: raw artifacts, and Dagster's old runs."""
 
 from __future__ import annotations
 
 import getpass
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -12,14 +13,14 @@ from trade_pipeline.cli.console import print_json, print_table, rows_progress
 from trade_pipeline.cli.inputs import Json, read_settings
 
 app = typer.Typer(
-    help="Remove raw artifacts whose time is over; records and features stay for ever.",
+    help="Remove raw artifacts and Dagster's runs whose time is over; records stay for ever.",
     no_args_is_help=True,
 )
 
 
 @app.callback()
 def retention() -> None:
-    """Remove raw artifacts whose time is over; records and features stay for ever."""
+    """Remove raw artifacts and Dagster's runs whose time is over; records stay for ever."""
 
 
 @app.command()
@@ -79,3 +80,34 @@ def erase(
         print_json(asdict(stone))
     else:
         print(f"{address} ({stone.size_bytes} bytes) is gone; its address and the reason stay")
+
+
+@app.command()
+def runs(
+    older_than_days: Annotated[
+        int, typer.Option(min=1, help="Runs that were made longer ago go.")
+    ] = 30,
+    dry_run: Annotated[bool, typer.Option(help="Only tell what would be removed.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove Dagster's old runs with their events and logs.
+
+    Unfinished runs stay, and those that hold what is newest of an asset, a partition, a check or a
+    sensor.  What the runs recorded stays, too.
+    """
+    from trade_pipeline.defs.event_log import known_checks, purge_runs
+    from trade_pipeline.defs.instance import dagster_instance, dagster_server
+
+    settings = read_settings()
+    before = datetime.now(UTC) - timedelta(days=older_than_days)
+    with dagster_server(settings) as server, dagster_instance(settings, server) as instance:
+        done = purge_runs(instance, known_checks(), before, dry_run=dry_run)
+    if as_json:
+        print_json(asdict(done) | {"runs": done.runs, "made_before": before.isoformat()})
+        return
+    what = "would be removed" if dry_run else "removed"
+    rows = [{"job": job, what: number} for job, number in done.removed.items()]
+    print_table(
+        f"Dagster's runs made before {before:%Y-%m-%d}",
+        [*rows, {"job": "all", what: done.runs}, {"job": "needed, stay", what: done.needed}],
+    )

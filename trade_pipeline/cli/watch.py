@@ -29,7 +29,7 @@ _LATE_SECONDS = 5.0
 
 
 def status(account: Account = None, as_json: Json = False) -> None:
-    """How accounts, positions, models and halts stand."""
+    """How accounts, positions, models, halts and incidents stand."""
     with Store.open(read_settings()) as store, store.database.connect("trade_reader") as connection:
         facts = _read(connection, account)
     if as_json:
@@ -63,8 +63,13 @@ def watch(
 def frame(facts: Mapping[str, Any]) -> RenderableType:
     """One picture of `standing`."""
     parts: list[RenderableType] = [_account(one) for one in facts["accounts"]]
+    if facts["refuses_writes"]:
+        stopped = "entries are stopped, exits go on"
+        parts.insert(0, Text(f"{facts['refuses_writes']}: {stopped}", "bold red"))
     if not parts:
         parts.append(Text("no account is traded; see `trade-pipeline live start`"))
+    if facts["incidents"]:
+        parts.append(_table("Incidents", facts["incidents"]))
     if facts["models"]:
         parts.append(_table("Models", facts["models"]))
     if facts["halts"]:
@@ -124,6 +129,8 @@ def _health(one: Mapping[str, Any]) -> Text:
     text.append(f", dropped looks {text_of(one['dropped_looks'])}, findings {one['findings']}")
     if one["unexplained"]:
         text.append(f", not explained {one['unexplained']}", "bold red")
+    if one["no_entries"]:
+        text.append(f"\nNO ENTRIES: {one['no_entries']}", "bold red")
     if one["halted"]:
         text.append(f"\nHALTED: {one['halted']}", "bold red")
     return text

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from trade_pipeline.core.alerts.now import teller
 from trade_pipeline.core.clock import SystemClock
 from trade_pipeline.core.config import read_file
 from trade_pipeline.core.errors import BadConfig
@@ -106,7 +107,10 @@ class IntegratedTradingBot(Closing):
         log.info("account %s: trading; `trade-pipeline watch` shows it", config.account)
         who = f"IntegratedTradingBot of process {os.getpid()}"
         try:
-            done = await trade(self.store, config, self._settings, holder=who, asks=who)
+            done = await trade(
+                self.store, config, self._settings, holder=who, asks=who,
+                tell=teller(self._settings.alert_urls),
+            )  # fmt: skip
         except asyncio.CancelledError:
             log.warning("account %s: cancelled; %s", config.account, _UNWATCHED)
             raise

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
@@ -11,6 +12,7 @@ from trade_pipeline.core.canary.config import CanaryConfig
 from trade_pipeline.core.canary.record import Scope
 from trade_pipeline.core.session.version import learning_version
 from trade_pipeline.defs.markdown import cell, records_table
+from trade_pipeline.defs.queue import VERDICT
 from trade_pipeline.defs.report import picture
 from trade_pipeline.defs.resources import TradeStore
 from trade_pipeline.defs.trades import OWNERS
@@ -157,6 +159,10 @@ def canary_verdict(
     tags={"layer": "canary"},
     code_version=learning_version(),
     metadata={"dagster/table_name": "trade.deployments"},
+    # Nobody has promoted anything for so long; how old the model itself is, its check `fresh` says.
+    freshness_policy=dg.FreshnessPolicy.time_window(
+        fail_window=timedelta(days=90), warn_window=timedelta(days=60)
+    ),
 )
 def production_model(
     context: dg.AssetExecutionContext, config: ScopeConfig, store: TradeStore
@@ -197,7 +203,7 @@ promotion_job = dg.define_asset_job(
     "promotion_job",
     selection=dg.AssetSelection.assets(canary_evaluation, "ledger_head", production_model),
     description="A look at the canary, and its promotion if that is shown on untouched records.",
-    tags={"dagster/max_retries": "0"},
+    tags={"dagster/max_retries": "0", VERDICT: "canary"},
     executor_def=dg.in_process_executor,
 )
 

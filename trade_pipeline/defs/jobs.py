@@ -9,6 +9,7 @@ from trade_pipeline.defs.datasets import training_dataset
 from trade_pipeline.defs.features import RECOMPUTED, trade_features
 from trade_pipeline.defs.models import candidate_model, eligible_model, model_evaluation
 from trade_pipeline.defs.outcomes import shadow_outcomes
+from trade_pipeline.defs.queue import VERDICT
 from trade_pipeline.defs.report import performance_attribution, performance_report
 from trade_pipeline.defs.trades import backtest_session
 
@@ -54,7 +55,7 @@ training_job = dg.define_asset_job(
     "training_job",
     selection=dg.AssetSelection.assets(candidate_model, model_evaluation, eligible_model),
     description="A model on the newest dataset, its gates, and its admission if all pass.",
-    tags={"dagster/max_retries": "0"},
+    tags={"dagster/max_retries": "0", VERDICT: "gates"},
     executor_def=dg.in_process_executor,
 )
 
@@ -64,7 +65,7 @@ retraining_job = dg.define_asset_job(
         training_dataset, candidate_model, model_evaluation, eligible_model
     ),
     description="A new dataset and its guards, then what training_job does.",
-    tags={"dagster/max_retries": "0"},
+    tags={"dagster/max_retries": "0", VERDICT: "gates"},
     executor_def=dg.in_process_executor,
 )
 

@@ -4,6 +4,7 @@ A promotion comes after both: what it rests on is covered by a head, and verifie
 """
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
@@ -20,6 +21,10 @@ from trade_pipeline.defs.trades import OWNERS
     kinds={"python", "postgres"},
     tags={"layer": "ledger"},
     metadata={"dagster/table_name": "trade.ledger_heads"},
+    # Its schedule makes one a day.
+    freshness_policy=dg.FreshnessPolicy.time_window(
+        fail_window=timedelta(hours=50), warn_window=timedelta(hours=26)
+    ),
 )
 def ledger_head(store: TradeStore) -> dg.MaterializeResult[Any]:
     """A head over everything that is recorded and not covered yet, and time stamps of past days."""

@@ -52,13 +52,17 @@ def live_session(
     It recovers first and ends at the end of its window, its positions open for the next one.  It
     ends with the Dagster that started it.
     """
+    from trade_pipeline.core.alerts.now import teller
     from trade_pipeline.core.live.requests import require_request
     from trade_pipeline.core.live.run import run_live
 
     with OwnerWatch(), store.open() as opened:
         with opened.database.connect("trade_reader") as connection:
             settings = require_request(connection, config.account).config()
-        done = run_live(opened, settings, Settings(), holder=context.run.run_id)
+        done = run_live(
+            opened, settings, Settings(), holder=context.run.run_id,
+            tell=teller(Settings().alert_urls),
+        )  # fmt: skip
     return dg.MaterializeResult(
         metadata={
             "session_id": dg.MetadataValue.text(done.session_id),
@@ -86,7 +90,8 @@ def live_session(
 
 live_job = dg.define_asset_job(
     "live_job",
-    selection=dg.AssetSelection.assets(live_session),
+    # Whether it is fresh, nobody asks of a session that has just ended.
+    selection=dg.AssetSelection.assets(live_session).without_checks(),
     description="One session of an account. The sensor starts it; two at once do no harm.",
     tags=TRADING,
     executor_def=dg.in_process_executor,
@@ -104,12 +109,16 @@ def live_session_sensor(context: dg.SensorEvaluationContext, store: TradeStore) 
     from trade_pipeline.core.live.lease import holder_is_connected, read_lease
     from trade_pipeline.core.live.requests import requests
     from trade_pipeline.core.live.supervision import judge
+    from trade_pipeline.core.store.room import refuses_writes
 
     if dev_is_gone(owners()):
         end_orphans()
         return dg.SensorResult(skip_reason=dg.SkipReason("dagster dev is gone: start it again"))
     told, wanted = [], []
     with store.open() as opened, opened.database.connect("trade_reader") as connection:
+        if (why := refuses_writes(connection)) is not None:
+            # Nobody can take a lease, and whoever holds one goes on.
+            return dg.SensorResult(skip_reason=dg.SkipReason(why))
         for request in requests(connection):
             account = request.account
             verdict = judge(

@@ -29,6 +29,10 @@ _POD = {
 TRADING = AT_ONCE | {"dagster-k8s/config": json.dumps(_POD)}
 
 
+# Of a job whose failed run may be a verdict, such as a gate that refuses: that is no incident.
+VERDICT = "trade_pipeline/fails_as_verdict"
+
+
 class TradeRunCoordinator(QueuedRunCoordinator):
     """Marks every run as `batch` that is not marked otherwise, whoever asks for it.
 

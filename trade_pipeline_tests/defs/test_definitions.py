@@ -22,6 +22,7 @@ from trade_pipeline.core.store.store import Store
 from trade_pipeline.core.training.gates import GATES
 from trade_pipeline.definitions import defs
 from trade_pipeline.defs.columns import column_schema
+from trade_pipeline.defs.incidents import WATCHED
 
 
 def test_the_definitions_load() -> None:
@@ -121,7 +122,7 @@ def test_a_range_of_days_is_one_run_and_every_table_shows_its_columns() -> None:
         assert {"uuid", "content_hash", "chain_hash"} <= {c.name for c in schema.columns}
 
 
-def test_every_check_blocks() -> None:
+def test_every_check_blocks_but_those_that_watch() -> None:
     graph = defs.resolve_asset_graph()
     checks = {
         (key.asset_key.to_user_string(), key.name): graph.get_check_spec(key).blocking
@@ -142,6 +143,7 @@ def test_every_check_blocks() -> None:
         ("ledger_head", "ledger_intact"): True,
         **{("monitoring_report", line): True for line in LINES},
         **{(asset, "contract"): True for asset in CONTRACTS},
+        **{(asset, "fresh"): False for asset in WATCHED},
     }
 
 

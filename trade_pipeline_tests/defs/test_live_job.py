@@ -7,11 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
+import psycopg
 import pytest
 
 from trade_pipeline.core.live.halts import newest_halt
 from trade_pipeline.core.live.lease import Lease
 from trade_pipeline.core.live.requests import end_sessions, newest_request, order_session
+from trade_pipeline.core.store.server import EmbeddedPostgres
 from trade_pipeline.core.store.store import Store
 from trade_pipeline.definitions import defs
 from trade_pipeline.defs.live import ACCOUNT, live_session_sensor
@@ -90,6 +92,29 @@ def test_the_sensor_that_outlived_dagster_dev_starts_nothing(
         monkeypatch.delenv("DAGSTER_IS_DEV_CLI")
         assert accounts(tick(instance)) == ["orphan"]
         end_sessions(connection, "orphan", by="test")
+
+
+def test_while_the_database_takes_no_writes_no_session_is_asked_for_and_no_run_is_ended(
+    store: Store, instance: dg.DagsterInstance, home: Path
+) -> None:
+    with (
+        EmbeddedPostgres(home / "postgres") as server,
+        psycopg.connect(server.url("postgres", "trade_pipeline"), autocommit=True) as superuser,
+    ):
+
+        def read_only(how: str) -> None:
+            superuser.execute("SET default_transaction_read_only = off")
+            superuser.execute(
+                f"ALTER DATABASE trade_pipeline SET default_transaction_read_only = {how}".encode()
+            )
+
+        with store.database.connect(autocommit=True) as connection:
+            order_session(connection, paper.settings("refused"), by="test")
+            read_only("on")
+            assert accounts(tick(instance)) == []
+            read_only("off")
+            assert accounts(tick(instance)) == ["refused"]
+            end_sessions(connection, "refused", by="test")
 
 
 @pytest.mark.parametrize("action", ["halt", "flatten", "resume"])

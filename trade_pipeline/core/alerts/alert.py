@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Literal, get_args
 
 # In the order in which they are told: what needs somebody comes first.
-Kind = Literal["halt", "reconciliation", "rollback", "gate", "exit", "entry"]
+Kind = Literal["halt", "reconciliation", "incident", "rollback", "gate", "exit", "entry"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 # Longer messages are read by nobody, and cut by some services.
 LONGEST_MESSAGE = 3_000

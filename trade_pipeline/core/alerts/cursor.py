@@ -1,4 +1,5 @@
-"""How far each channel was told: positions in the chains, and the halts that it knows of."""
+"""How far each channel was told: positions in the chains, and the halts and incidents that it
+knows of."""
 
 from __future__ import annotations
 
@@ -25,11 +26,12 @@ class Waiting:
 
     Attributes:
         chains: (chain, first number, last number) of records.
-        halts: numbers of halts.
+        halts, incidents: their numbers.
     """
 
     chains: tuple[tuple[str, int, int], ...]
     halts: tuple[int, ...]
+    incidents: tuple[int, ...] = ()
 
 
 @contextmanager
@@ -67,6 +69,10 @@ def begin(connection: psycopg.Connection, channel: str) -> bool:
         connection.execute(
             "INSERT INTO trade.alert_halts SELECT %s, halt_id FROM trade.halts", (channel,)
         )
+        connection.execute(
+            "INSERT INTO trade.alert_incidents SELECT %s, incident_id FROM trade.incidents",
+            (channel,),
+        )
     return True
 
 
@@ -93,7 +99,17 @@ def waiting(connection: psycopg.Connection, channel: str) -> Waiting:
         "WHERE t.channel = %s AND t.halt_id = h.halt_id) ORDER BY 1",
         (channel,),
     ).fetchall()
-    return Waiting(tuple(chains), tuple(number for (number,) in halts))
+    incidents = connection.execute(
+        "SELECT incident_id FROM trade.incidents i WHERE NOT EXISTS ("
+        "SELECT FROM trade.alert_incidents t WHERE t.channel = %s "
+        "AND t.incident_id = i.incident_id) ORDER BY 1",
+        (channel,),
+    ).fetchall()
+    return Waiting(
+        tuple(chains),
+        tuple(number for (number,) in halts),
+        tuple(number for (number,) in incidents),
+    )
 
 
 def told(connection: psycopg.Connection, channel: str, what: Waiting, alerts: int) -> None:
@@ -107,6 +123,10 @@ def told(connection: psycopg.Connection, channel: str, what: Waiting, alerts: in
         cursor.executemany(
             "INSERT INTO trade.alert_halts VALUES (%s, %s)",
             [(channel, number) for number in what.halts],
+        )
+        cursor.executemany(
+            "INSERT INTO trade.alert_incidents VALUES (%s, %s)",
+            [(channel, number) for number in what.incidents],
         )
         cursor.execute(
             "UPDATE trade.alert_channels SET failures = 0, retry_at = clock_timestamp(), "

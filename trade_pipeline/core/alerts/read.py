@@ -73,6 +73,13 @@ _HALTS: LiteralString = (
     "AND r.recorded_at <= h.recorded_at AND h.reason = btrim(format('%%s %%s %%s', r.kind, "
     "coalesce(r.instrument, ''), coalesce(r.client_order_id, '')))))"
 )
+# An end with when it had begun.
+_INCIDENTS: LiteralString = (
+    "SELECT i.recorded_at, i.subject, i.state, i.reason, (SELECT max(b.recorded_at) "
+    "FROM trade.incidents b WHERE b.subject = i.subject AND b.state = 'begins' "
+    "AND b.incident_id < i.incident_id) AS began_at "
+    "FROM trade.incidents i WHERE incident_id = ANY(%(incidents)s)"
+)
 _HALTED = {
     "halt": "entries are stopped",
     "flatten": "entries are stopped and everything is sold",
@@ -87,11 +94,14 @@ def read_alerts(connection: psycopg.Connection, waiting: Waiting) -> list[Alert]
         "firsts": [first for _, first, _ in waiting.chains],
         "lasts": [last for _, _, last in waiting.chains],
         "halts": list(waiting.halts),
+        "incidents": list(waiting.incidents),
         "by": RECONCILIATION,
     }
     found: list[Alert] = []
     if waiting.halts:
         found += [_halt(row) for row in _rows(connection, _HALTS, given)]
+    if waiting.incidents:
+        found += [_incident(row) for row in _rows(connection, _INCIDENTS, given)]
     if waiting.chains:
         found += [_reconciliation(row) for row in _rows(connection, _RECONCILIATIONS, given)]
         found += [_rollback(row) for row in _rows(connection, _DEPLOYMENTS, given)]
@@ -146,6 +156,15 @@ def _halt(row: Mapping[str, Any]) -> Alert:
         f"{_HALTED[row['action']]}: {row['reason']} (by {row['by_whom']})",
         row["recorded_at"],
     )
+
+
+def _incident(row: Mapping[str, Any]) -> Alert:
+    subject = row["subject"][:1].upper() + row["subject"][1:]
+    if row["state"] == "begins":
+        return Alert("incident", subject, row["reason"], row["recorded_at"])
+    lasted = (row["recorded_at"] - row["began_at"]).total_seconds() / 60
+    body = f"over after {lasted:,.0f} minutes; it was: {row['reason']}"
+    return Alert("incident", f"{subject}: recovered", body, row["recorded_at"])
 
 
 def _reconciliation(row: Mapping[str, Any]) -> Alert:

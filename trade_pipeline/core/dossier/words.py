@@ -22,6 +22,8 @@ SKIPPED: Mapping[str, str] = {
     "order_rate": "as many orders as allowed had been sent within the minute",
     "rule_failed": "a rule of the strategy's own failed",
     "halted": "the account was halted",
+    "disk_low": "a disk of the store had little room left",
+    "writes_refused": "the database took no writes",
     "halt_unknown": "it could not be told whether the account was halted",
 }
 # What becomes of "sold 3 h later ...".

@@ -37,6 +37,12 @@ class LiveLimits(BaseModel):
         gt=1,
         description="a price this many times the one before is not believed",
     )
+    min_free_mb: float = Field(
+        512,
+        ge=0,
+        description="entries and the recording stop while a disk of this machine that the store is "
+        "on has less free, MB; 0: nobody looks",
+    )
 
 
 class ReplayConfig(BaseModel):

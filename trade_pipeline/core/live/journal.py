@@ -6,7 +6,7 @@ a session that was overtaken writes nothing more.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,6 +18,7 @@ from trade_pipeline.core.ledger.append import append_now, read_chain
 from trade_pipeline.core.live.lease import LeaseLost
 from trade_pipeline.core.live.records import OrderIntent
 from trade_pipeline.core.records import Record
+from trade_pipeline.core.store.room import refusal_reported
 
 _AHEAD = timedelta(days=3)
 
@@ -41,9 +42,9 @@ class LiveJournal:
         self._partitions_until: datetime | None = None
 
     @property
-    def pending(self) -> int:
+    def pending(self) -> Sequence[Record]:
         """Records that are not durable yet."""
-        return len(self._pending)
+        return self._pending
 
     def append(self, record: Record) -> None:
         """Add a record; it is durable after the next `commit`."""
@@ -58,21 +59,23 @@ class LiveJournal:
 
         Raises:
             LeaseLost: somebody else holds the lease; nothing was written.
+            WritesRefused: the database takes no writes; all of it is pending still.
         """
         records = self._pending
         if not records:
             return []
-        self._ensure_partitions(moment_of(at))
         try:
-            append_now(
-                self._connection,
-                self._chain,
-                *records,
-                also=(
-                    "trade.move_progress(%s, %s, %s, %s)",
-                    (self._account, self._epoch, reached, orjson.dumps(state).decode()),
-                ),
-            )
+            with refusal_reported():
+                self._ensure_partitions(moment_of(at))
+                append_now(
+                    self._connection,
+                    self._chain,
+                    *records,
+                    also=(
+                        "trade.move_progress(%s, %s, %s, %s)",
+                        (self._account, self._epoch, reached, orjson.dumps(state).decode()),
+                    ),
+                )
         except psycopg.errors.ObjectNotInPrerequisiteState as refused:
             raise LeaseLost(str(refused).partition("\n")[0]) from None
         self._pending = []
@@ -82,16 +85,17 @@ class LiveJournal:
         """`commit` at a session's end: the progress moves also where nothing was appended.
 
         Raises:
-            LeaseLost: somebody else holds the lease; nothing was written.
+            LeaseLost, WritesRefused: see there.
         """
         if self._pending:
             self.commit(at, reached, state)
             return
         try:
-            self._connection.execute(
-                "SELECT trade.move_progress(%s, %s, %s, %s)",
-                (self._account, self._epoch, reached, orjson.dumps(state).decode()),
-            )
+            with refusal_reported():
+                self._connection.execute(
+                    "SELECT trade.move_progress(%s, %s, %s, %s)",
+                    (self._account, self._epoch, reached, orjson.dumps(state).decode()),
+                )
         except psycopg.errors.ObjectNotInPrerequisiteState as refused:
             raise LeaseLost(str(refused).partition("\n")[0]) from None
 

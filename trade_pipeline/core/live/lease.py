@@ -3,6 +3,10 @@
 What may be written or sent is decided by the row in the database.  The advisory lock only tells
 early that a holder's process is gone: one that was stopped keeps its lock, and then the row's
 expiry decides.
+
+While the database refuses every write, nobody can renew or take a lease.  Its holder keeps it as
+long as the row, read again and again, names its epoch, by the very connection that holds the lock,
+which whoever takes the lease ends.  A standby proves nothing: its primary may be elsewhere.
 """
 
 from __future__ import annotations
@@ -20,9 +24,14 @@ import psycopg
 
 from trade_pipeline.core.errors import StoreUnavailable, TradePipelineError
 from trade_pipeline.core.store.database import Database
+from trade_pipeline.core.store.room import WritesRefused, refusal_reported
 
 SECONDS = 10.0
 HEARTBEAT_SECONDS = 2.0
+# While the database takes no writes the lease is looked at so often, and each look is good for so
+# long.
+_LOOK_SECONDS = 0.25
+_LOOK_HOLDS_SECONDS = 2.0
 _LOCK_KIND = 2
 
 
@@ -59,6 +68,7 @@ class Lease:
         epoch: of this holder.
         told: what the next heartbeats tell; replaced, never changed in place.
         lost: why the lease is lost, or None.
+        refused: why it cannot be renewed though it is held: the database takes no writes; or None.
 
     Raises:
         LeaseHeld: another session holds it and is not known to be gone.
@@ -86,6 +96,7 @@ class Lease:
         self._thread = threading.Thread(target=self._run, name=f"lease {account}", daemon=True)
         self._connection: psycopg.Connection | None = None
         self.lost: str | None = None
+        self.refused: str | None = None
 
     def require(self) -> None:
         """Go on only while the lease is certainly held, by this process's own clock.
@@ -106,7 +117,8 @@ class Lease:
     def __enter__(self) -> Self:
         connection = self._database.connect(autocommit=True)
         try:
-            self._take(connection)
+            with refusal_reported():
+                self._take(connection)
         except BaseException:
             connection.close()
             raise
@@ -123,8 +135,9 @@ class Lease:
         self._ended.set()
         self._thread.join()
         assert self._connection is not None
-        with contextlib.suppress(psycopg.OperationalError):
-            # A connection that is gone has let go of the lock; the lease runs out.
+        with contextlib.suppress(psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction):
+            # A connection that is gone has let go of the lock, and one that cannot write does so
+            # now; the lease runs out.
             self._connection.execute(
                 "UPDATE trade.leases SET expires_at = clock_timestamp() "
                 "WHERE account = %s AND epoch = %s",
@@ -168,7 +181,7 @@ class Lease:
         connection.execute("SELECT pg_advisory_lock(%s, hashtext(%s))", (_LOCK_KIND, self.account))
 
     def _run(self) -> None:
-        while not self._ended.wait(self._heartbeat):
+        while not self._ended.wait(self._heartbeat if self.refused is None else _LOOK_SECONDS):
             self.renew()
             if self.lost is not None:
                 return
@@ -176,7 +189,11 @@ class Lease:
     def renew(self) -> None:
         """Renew the lease now; ``lost`` tells when that cannot be done any more."""
         try:
-            self._renew()
+            try:
+                with refusal_reported():
+                    self._renew()
+            except WritesRefused as refused:
+                self._look(refused)
         except psycopg.Error as error:
             # While the database only stays away, the deadline ends the session.
             if self._connection is not None and self._connection.closed:
@@ -195,6 +212,21 @@ class Lease:
             self.lost = f"epoch {self.epoch} was taken over"
         else:
             self._deadline = began + self._seconds
+            self.refused = None
+
+    def _look(self, refused: WritesRefused) -> None:
+        """Hold the lease by what the database tells, since it takes nothing."""
+        assert self._connection is not None
+        began = time.monotonic()
+        row = self._connection.execute(
+            "SELECT epoch, pg_is_in_recovery() FROM trade.leases WHERE account = %s",
+            (self.account,),
+        ).fetchone()
+        self.refused = str(refused)
+        if row is None or row[0] != self.epoch:
+            self.lost = f"epoch {self.epoch} was taken over"
+        elif not row[1]:
+            self._deadline = max(self._deadline, began + _LOOK_HOLDS_SECONDS)
 
 
 def read_lease(connection: psycopg.Connection, account: str) -> LeaseRow | None:

@@ -5,12 +5,15 @@ Everything that is found is written.  What explains itself is booked; what does 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from uuid import UUID
 
 from trade_pipeline.core.execution.book import Position
 from trade_pipeline.core.execution.venue import Order
 from trade_pipeline.core.execution.venue_errors import OrderUnknown, VenueContradiction
+from trade_pipeline.core.ids import client_order_id
 from trade_pipeline.core.live.desk import Desk
 from trade_pipeline.core.live.engine import LiveEngine
 from trade_pipeline.core.live.ports import OrderState, OrderVenue, VenueFill
@@ -18,6 +21,7 @@ from trade_pipeline.core.live.sender import Sender
 from trade_pipeline.core.market.event import Instrument
 from trade_pipeline.core.session.trading import Trading
 
+log = logging.getLogger("trade_pipeline.live")
 # Fees taken in tokens and amounts in whole steps make small differences.
 TOLERANCE = 0.01
 _A_DAY = 86_400_000_000
@@ -50,6 +54,8 @@ class Seen:
         late: fills of instruments of which an order had ended without being filled whole.
         booked: tokens by instrument in the records then; ``busy``: those with orders on their way.
         sales: of instruments of which less was held than booked.
+        unrecorded: exits that a session sent which died while the database took no writes, with
+            their numbers, by the trade.
     """
 
     orders: dict[str, OrderState | VenueContradiction | None] = field(default_factory=dict)
@@ -60,6 +66,7 @@ class Seen:
     booked: dict[str, float] = field(default_factory=dict)
     busy: set[str] = field(default_factory=set)
     sales: dict[str, Sequence[VenueFill]] = field(default_factory=dict)
+    unrecorded: dict[UUID, tuple[int, OrderState]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -68,6 +75,9 @@ class Reconciler:
 
     Args:
         patience: microseconds within which an entry that never arrived is sent again.
+
+    Attributes:
+        adopted: client order ids of exits that had been sent before their intents were recorded.
     """
 
     engine: LiveEngine
@@ -76,10 +86,14 @@ class Reconciler:
     instruments: Sequence[Instrument]
     sender: Sender
     patience: int
+    adopted: set[str] = field(default_factory=set)
     _suspected: set[tuple[str, str | None, str | None]] = field(default_factory=set)
 
-    async def look(self, at: int) -> Seen:
+    async def look(self, at: int, *, starting: bool = False) -> Seen:
         """Ask the venue; trading goes on meanwhile.
+
+        Args:
+            starting: see `compare`.
 
         Raises:
             VenueUnavailable: it cannot be asked now.
@@ -109,7 +123,25 @@ class Reconciler:
         for name, at in opened.items():
             if seen.held.get(name, 0.0) < seen.booked[name] * (1 - TOLERANCE):
                 seen.sales[name] = await self.venue.fills_since(at, [name])
+        if starting:
+            await self._look_for_unrecorded(seen)
         return seen
+
+    async def _look_for_unrecorded(self, seen: Seen) -> None:
+        """Ask for exits by the names that follow from the trades of which something is missing."""
+        for _, position in self.engine.positions():
+            name = self.instruments[position.token].name
+            number = position.attempts
+            while name in seen.sales:
+                try:
+                    order_id = client_order_id(position.uuid, "exit", number)
+                    seen.unrecorded[position.uuid] = number, await self.venue.fetch(order_id, name)
+                except OrderUnknown:
+                    break
+                except VenueContradiction as error:
+                    log.warning("order %s: %s", order_id, error)
+                    break
+                number += 1
 
     async def compare(self, seen: Seen, at: int, *, starting: bool) -> list[Finding]:
         """Everything that is found at a moment; what explains itself is booked already.
@@ -118,7 +150,7 @@ class Reconciler:
             starting: nothing is on its way, so a difference is one; otherwise it must last until
                 the next look.
         """
-        found: list[Finding] = []
+        found: list[Finding] = await self._adopt(seen, at)
         for trading, position, order, name in self._unfinished():
             if order.order_id in seen.missing:
                 found += await self._missing(order, name, at, starting)
@@ -135,6 +167,25 @@ class Reconciler:
         lasting = [one for one in found if one.explained or starting or one.key in self._suspected]
         self._suspected = {one.key for one in found if not one.explained}
         return lasting
+
+    async def _adopt(self, seen: Seen, at: int) -> list[Finding]:
+        """Book exits that were sent and never recorded, each with an intent of its own."""
+        found = []
+        for trading, position in self.engine.positions():
+            if position.uuid not in seen.unrecorded:
+                continue
+            number, state = seen.unrecorded[position.uuid]
+            self.adopted.add(state.client_order_id)
+            trading.adopt_exit(position.token, number, at)
+            self.desk.hear(state)
+            trading.heard(position.token, at)
+            if not state.has_ended:
+                await self.sender.follow(state.client_order_id, state.instrument)
+            facts: Facts = {"status": state.status, "fills": len(state.fills)}
+            found.append(
+                Finding("sold_unrecorded", True, state.client_order_id, state.instrument, facts)
+            )
+        return found
 
     def _unfinished(self) -> list[tuple[Trading, Position, Order, str]]:
         return [

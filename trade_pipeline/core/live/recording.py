@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +12,7 @@ from trade_pipeline.core.ids import micros
 from trade_pipeline.core.live.fact_notes import Steps, Told
 from trade_pipeline.core.live.feed import nothing
 from trade_pipeline.core.live.ports import LiveBatch, LiveFeed
-from trade_pipeline.core.live.series_writer import KEPT_EVENTS, Fact, Part, SeriesWriter
+from trade_pipeline.core.live.series_writer import KEPT_EVENTS, Fact, Part, SeriesWriter, never
 from trade_pipeline.core.live.stored_events import Mask, StoredEvents, merged, taken
 from trade_pipeline.core.market.event import DAY, Floats, Ints, MarketBatch, TradeRules
 from trade_pipeline.core.market.moments import joined
@@ -37,7 +37,7 @@ class RecordingFeed(Closing):
     Args:
         feed: the market.
         account, epoch: of the lease, which must be held until this is closed.
-        kept: see `SeriesWriter`.
+        kept, held_back: see `SeriesWriter`.
 
     Raises:
         StoreUnavailable: the database cannot be reached.
@@ -51,6 +51,7 @@ class RecordingFeed(Closing):
         epoch: int,
         *,
         kept: int = KEPT_EVENTS,
+        held_back: Callable[[], str | None] = never,
     ) -> None:
         # The feed's own list, which grows.
         self.kind, self.instruments = feed.kind, feed.instruments
@@ -63,7 +64,7 @@ class RecordingFeed(Closing):
         self._asked_to = 0
         self._lost_before = 0
         self._read_stored(database, account)
-        self._writer = SeriesWriter(database, account, epoch, feed, kept=kept)
+        self._writer = SeriesWriter(database, account, epoch, feed, kept=kept, held_back=held_back)
 
     @property
     def lost(self) -> int:

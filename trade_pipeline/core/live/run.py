@@ -23,7 +23,9 @@ from trade_pipeline.core.live.ports import LiveFeed
 from trade_pipeline.core.live.recording import RecordingFeed
 from trade_pipeline.core.live.requests import asked, end_sessions, newest_request
 from trade_pipeline.core.live.session import LiveRun, LiveSession
+from trade_pipeline.core.live.storage import Tell, tell_nobody
 from trade_pipeline.core.market.source import open_market
+from trade_pipeline.core.store.room import Room, refusal_reported
 from trade_pipeline.core.store.store import Store
 from trade_pipeline.settings import Settings
 
@@ -67,12 +69,13 @@ async def _at_exchange(
     clock: Clock,
     lease: Lease,
     account: VenueAccount,
+    tell: Tell,
 ) -> LiveRun:
     """A session whose orders go to an exchange."""
     exchange = CcxtVenue(account, lease.require)
     try:
         venue = ExchangeOrders(exchange, clock, replayed=config.replay is not None)
-        return await LiveSession(store, config, feed, venue, clock, lease).run()
+        return await LiveSession(store, config, feed, venue, clock, lease, tell).run()
     finally:
         await exchange.close()
 
@@ -84,6 +87,7 @@ async def trade(
     *,
     holder: str,
     asks: str | None = None,
+    tell: Tell = tell_nobody,
 ) -> LiveRun:
     """Trade an account by its settings until the session's window ends, in the caller's loop.
 
@@ -94,12 +98,14 @@ async def trade(
         settings: whether this installation may trade real money, and at which exchange.
         holder: who it is, such as a Dagster run's id.
         asks: who wants the account's sessions while this one lasts; None: somebody has asked.
+        tell: tells people at once (title, text) what cannot be stored, see `StorageGuard`.
 
     Raises:
         BadConfig: the settings are not allowed, or name what is not there.
         LeaseHeld: another session trades the account.
         LeaseLost: another one trades it now.
-        StoreUnavailable: the database cannot be reached.
+        StoreUnavailable: the database cannot be reached, or takes no writes while simulated orders
+            are kept in it.
     """
     config.require_allowed(settings)
     # The clock of a replay is the market's: it stands where the newest event was read.
@@ -110,7 +116,9 @@ async def trade(
     )
     # The lease is free before the last head is written.
     async with heads:
-        return await _trade(store, config, settings, clock, feed, holder=holder, asks=asks)
+        return await _trade(
+            store, config, settings, clock, feed, holder=holder, asks=asks, tell=tell
+        )
 
 
 async def _trade(
@@ -122,6 +130,7 @@ async def _trade(
     *,
     holder: str,
     asks: str | None,
+    tell: Tell,
 ) -> LiveRun:
     with ExitStack() as opened:
         connection = opened.enter_context(store.database.connect(autocommit=True))
@@ -137,25 +146,38 @@ async def _trade(
             opened.enter_context(asked(connection, config, by=asks))
         config = config.model_copy(update={"trading": trading})
         if config.is_recorded:
+            room = Room(store, int(config.limits.min_free_mb * 1e6))
             feed = opened.enter_context(
-                RecordingFeed(feed, store.database, lease.account, lease.epoch)
-            )
+                RecordingFeed(
+                    feed, store.database, lease.account, lease.epoch,
+                    # A lease that cannot be renewed looks as if it were over.
+                    held_back=lambda: lease.refused or room.lacks(),
+                )
+            )  # fmt: skip
         if config.orders == "exchange":
-            run = _at_exchange(store, config, feed, clock, lease, VenueAccount.of(settings))
+            run = _at_exchange(store, config, feed, clock, lease, VenueAccount.of(settings), tell)
         else:
             venue = PaperVenue(connection, config.account, trading.venue(feed.kind))
-            run = LiveSession(store, config, feed, venue, clock, lease).run()
-        done = await run
+            run = LiveSession(store, config, feed, venue, clock, lease, tell).run()
+        with refusal_reported():
+            done = await run
         if done.why == "market" and newest_request(connection, config.account) is not None:
             # There is nothing for a successor.
             end_sessions(connection, config.account, by="the session: its market is over")
         return done
 
 
-def run_live(store: Store, config: LiveConfig, settings: Settings, *, holder: str) -> LiveRun:
+def run_live(
+    store: Store,
+    config: LiveConfig,
+    settings: Settings,
+    *,
+    holder: str,
+    tell: Tell = tell_nobody,
+) -> LiveRun:
     """The same in a loop of its own.
 
     Raises:
         BadConfig, LeaseHeld, LeaseLost, StoreUnavailable: see `trade`.
     """
-    return asyncio.run(trade(store, config, settings, holder=holder))
+    return asyncio.run(trade(store, config, settings, holder=holder, tell=tell))

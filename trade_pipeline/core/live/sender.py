@@ -37,6 +37,7 @@ class Sender:
         told: called with each answer of a real venue.
 
     Attributes:
+        simulated: the venue is one.
         on_their_way: client order ids that are being sent now.
         followed: those of open orders that are asked for until they end.
     """
@@ -52,7 +53,7 @@ class Sender:
     ) -> None:
         self._venue, self._lease, self._desk = venue, lease, desk
         self._instruments, self._clock, self._told = instruments, clock, told
-        self._simulated = getattr(venue, "reach", None) is not None
+        self.simulated = getattr(venue, "reach", None) is not None
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
         self.on_their_way: set[str] = set()
@@ -87,7 +88,7 @@ class Sender:
 
     async def follow(self, name: str, instrument: str) -> None:
         """Ask for an open order until it has ended; a simulated venue tells by itself."""
-        if not self._simulated and name not in self.followed:
+        if not self.simulated and name not in self.followed:
             self.followed.add(name)
             await self._dispatch(self._follow(name, instrument))
 
@@ -115,7 +116,7 @@ class Sender:
         )  # fmt: skip
 
     async def _dispatch(self, call: Awaitable[None]) -> None:
-        if self._simulated:
+        if self.simulated:
             await call
             return
         task = asyncio.ensure_future(call)
@@ -177,7 +178,7 @@ class Sender:
             self.followed.discard(name)
 
     def _answered(self, state: OrderState) -> None:
-        if not self._simulated:
+        if not self.simulated:
             self._told(state)
         elif state.status == "rejected":
             self._desk.hear(state)

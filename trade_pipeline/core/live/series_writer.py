@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import psycopg
@@ -38,6 +38,8 @@ KEPT_EVENTS = 1_000_000
 _CHUNK = 50_000
 _PAUSE_SECONDS = 0.5
 _RETRY_SECONDS = 1.0
+# The database is gone for now, or takes no writes.
+_AWAY = (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction)
 # How long the end of a session waits for the database.
 _LAST_SECONDS = 10.0
 
@@ -55,6 +57,10 @@ _COVER = (
     "ON CONFLICT (account, market) DO UPDATE SET covered = r.covered + EXCLUDED.covered, "
     "asked_to = greatest(r.asked_to, EXCLUDED.asked_to)"
 )
+
+
+def never() -> None:
+    """Nothing holds it back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +113,12 @@ class SeriesWriter(Closing):
         feed: KnownMarket,
         *,
         kept: int = KEPT_EVENTS,
+        held_back: Callable[[], str | None] = never,
     ) -> None:
         self._database = database
         self._account, self._epoch = account, epoch
         self._feed, self._market = feed, feed.kind
-        self._kept = kept
+        self._kept, self._held_back = kept, held_back
         self._waiting: deque[Part] = deque()
         self._length = 0
         self._lock = threading.Lock()
@@ -159,11 +166,11 @@ class SeriesWriter(Closing):
             while True:
                 ending = self._ended.wait(_PAUSE_SECONDS)
                 try:
-                    while parts := self._take():
+                    while self._held_back() is None and (parts := self._take()):
                         if connection is None or connection.closed:
                             connection = self._connected(parts)
                         self._write(connection, parts)
-                except (StoreUnavailable, psycopg.OperationalError) as error:
+                except (StoreUnavailable, *_AWAY) as error:
                     log.warning("account %s: the market is not recorded: %s", self._account, error)
                     if connection is not None:
                         connection.close()
@@ -220,7 +227,7 @@ class SeriesWriter(Closing):
             log.warning("account %s: the lease is over, and with it the recording", self._account)
             self._overtaken = True
             self.lost += sum(map(len, parts))
-        except psycopg.OperationalError:
+        except _AWAY:
             self._put_back(parts)
             raise
         except Exception:

@@ -11,7 +11,7 @@ import heapq
 import itertools
 import logging
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 import psycopg
@@ -31,14 +31,16 @@ from trade_pipeline.core.live.lease import Lease
 from trade_pipeline.core.live.limits import Limits
 from trade_pipeline.core.live.ports import LiveBatch, LiveFeed, OrderState, OrderVenue
 from trade_pipeline.core.live.reconcile import Facts, Finding, Reconciler, Seen
-from trade_pipeline.core.live.records import Reconciliation
+from trade_pipeline.core.live.records import OrderIntent, Reconciliation
 from trade_pipeline.core.live.sender import Sender
+from trade_pipeline.core.live.storage import StorageGuard, Tell, tell_nobody
 from trade_pipeline.core.live.stored import StoredAccount, read_account
 from trade_pipeline.core.market.windows import LOOKBACK
 from trade_pipeline.core.records import Session
 from trade_pipeline.core.session.backtest import rug_risk_of
 from trade_pipeline.core.session.version import code_version
 from trade_pipeline.core.store.artifacts import record_settings
+from trade_pipeline.core.store.room import Room, WritesRefused, refusal_reported
 from trade_pipeline.core.store.store import Store
 
 log = logging.getLogger("trade_pipeline.live")
@@ -83,6 +85,7 @@ class LiveSession:
     Args:
         venue: where orders go; `PaperVenue` has a ``reach``, by which the market reaches it.
         clock: of the market.
+        tell: see `StorageGuard`.
     """
 
     def __init__(
@@ -93,21 +96,27 @@ class LiveSession:
         venue: OrderVenue,
         clock: Clock,
         lease: Lease,
+        tell: Tell = tell_nobody,
     ) -> None:
         self._store, self._config = store, config
         self._feed, self._venue, self._clock = feed, venue, clock
         self._lease = lease
+        room = Room(store, int(config.limits.min_free_mb * 1e6))
+        self._storage = StorageGuard(lease, room, tell)
         self._inbox: list[tuple[int, int, LiveBatch | OrderState | Seen | str | None]] = []
         self._number = itertools.count()
         self._arrived = asyncio.Event()
         self._room = asyncio.Semaphore(_WAITING)
         self._findings: list[Finding] = []
         self._reported: set[tuple[str, str | None, str | None]] = set()
+        # Findings that stop entries as soon as the database takes a halt.
+        self._unhalted: list[str] = []
         self._reached = 0
         self._told_before = 0
         self._flattened = 0
         self._started = False
         self._slowest = 0.0
+        self._newest_event: int | None = None
 
     async def run(self) -> LiveRun:
         """Trade; afterwards everything is durable and positions stay open for a successor.
@@ -176,7 +185,8 @@ class LiveSession:
         self._limits = Limits(self._config.limits, stored.sent)
         self._engine = LiveEngine(
             session, trading, account=account, epoch=epoch, feed=feed, looks_from=began,
-            limits=self._limits, halted=self._halts.refusal, settle=self._settle,
+            limits=self._limits, settle=self._settle,
+            halted=lambda: self._halts.refusal() or self._storage.refusal(),
             venue=self._desk, desk=self._desk, clock=self._clock, journal=self._journal,
             rug_risk=rug_risk_of(self._store.artifacts, trading), deployed=models.models,
         )  # fmt: skip
@@ -254,7 +264,8 @@ class LiveSession:
                 return "market"
             if self._started:
                 await self._one(item)
-            if time.monotonic() >= end:
+            # Nobody could take over from a session whose lease cannot be given up.
+            if time.monotonic() >= end and not self._storage.refuses:
                 return "window"
             if not self._halts.wanted:
                 return "stopped"
@@ -269,9 +280,11 @@ class LiveSession:
     async def _one(self, item: LiveBatch | OrderState | Seen | str) -> None:
         if isinstance(item, LiveBatch):
             began = time.perf_counter()
-            scan = item.behind <= self._config.max_behind_seconds
+            scan = item.behind <= self._config.max_behind_seconds and not self._storage.refuses
             await self._engine.on_batch(item, scan=scan)
             self._reached = item.upto
+            if len(item.events):
+                self._newest_event = int(item.events.known_at[-1])
             await self._settle(item.upto)
             self._slowest = max(self._slowest, time.perf_counter() - began)
             self._halt_for_a_rule()
@@ -282,6 +295,10 @@ class LiveSession:
             await self._heard(item.client_order_id)
         elif isinstance(item, Seen):
             await self._compare(item, starting=False)
+        else:
+            if self._storage.refuses:
+                await self._settle(max(self._reached, self._clock.micros()))
+            self._halt()
         await self._obey()
 
     async def _start(self, connection: psycopg.Connection, stored: StoredAccount) -> None:
@@ -298,8 +315,13 @@ class LiveSession:
         }
         self._note(Finding("start", True, facts=facts))
         await self._settle(self._reached)
-        seen = await self._reconciler.look(max(self._reached, self._clock.micros()))
-        await self._compare(seen, starting=True)
+        # What the first look finds to be bought may have been sold as well.
+        for _ in range(2):
+            now = max(self._reached, self._clock.micros())
+            seen = await self._reconciler.look(now, starting=True)
+            await self._compare(seen, starting=True)
+            if not seen.busy:
+                break
         await self._obey()
 
     async def _compare(self, seen: Seen, *, starting: bool) -> None:
@@ -328,8 +350,22 @@ class LiveSession:
         self._reported.add(finding.key)
         what = f"{finding.kind} {finding.instrument or ''} {finding.client_order_id or ''}".strip()
         log.error("account %s: %s: %s", self._lease.account, what, finding.facts)
-        with self._store.database.connect(autocommit=True) as connection:
-            order_halt(connection, self._lease.account, "halt", reason=what, by=RECONCILIATION)
+        self._unhalted.append(what)
+        self._halt()
+
+    def _halt(self) -> None:
+        """Stop entries for what was found; while the database refuses it, that stops them."""
+        if not self._unhalted or self._storage.refuses:
+            return
+        with (
+            suppress(WritesRefused),
+            self._store.database.connect(autocommit=True) as connection,
+            refusal_reported(),
+        ):
+            while self._unhalted:
+                account, what = self._lease.account, self._unhalted[0]
+                order_halt(connection, account, "halt", reason=what, by=RECONCILIATION)
+                del self._unhalted[0]
 
     def _halt_for_a_rule(self) -> None:
         """Stop entries when a rule of the user's own failed, until a person resumes them."""
@@ -351,12 +387,36 @@ class LiveSession:
     async def _settle(self, at: int) -> None:
         """Make what was appended durable, then send what may be sent: exits first."""
         while self._journal.pending or self._desk.withdrawals:
-            intents = self._journal.commit(at, self._reached, self._engine.state())
+            intents = self._commit(at)
             withdrawn, self._desk.withdrawals = self._desk.withdrawals, []
             for name, instrument in withdrawn:
                 await self._sender.cancel(name, instrument)
             for intent in sorted(intents, key=lambda one: one.leg == "entry"):
                 await self._sender.send(intent)
+            if self._storage.refuses:
+                # The rest waits.
+                return
+
+    def _commit(self, at: int) -> list[OrderIntent]:
+        """Make what was appended durable; gives the orders that may be sent.
+
+        Raises:
+            WritesRefused: the database takes no writes, and the venue is simulated in it.
+        """
+        waiting = self._journal.pending
+        if not self._storage.may_write():
+            return self._storage.due(waiting)
+        try:
+            intents = self._journal.commit(at, self._reached, self._engine.state())
+        except WritesRefused as error:
+            if self._sender.simulated:
+                raise
+            return self._storage.refused(error, waiting)
+        intents, finding = self._storage.accepted(intents)
+        if finding is not None:
+            self._note(finding)
+        # Those that were sent before they were recorded are not sent again.
+        return [one for one in intents if one.client_order_id not in self._reconciler.adopted]
 
     def _told(self, state: OrderState) -> None:
         """A venue elsewhere answered."""
@@ -379,6 +439,10 @@ class LiveSession:
             "cash_usd": self._engine.cash_usd,
             "dropped_looks": self._engine.dropped_looks,
             "halted": None if halt is None or not halt.stops_entries else halt.reason,
+            "newest_event": None
+            if self._newest_event is None
+            else moment_of(self._newest_event).isoformat(),
+            "no_entries": self._storage.why(),
         }
 
     def _ended(self, why: str, stored: StoredAccount) -> LiveRun:

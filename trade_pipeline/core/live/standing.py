@@ -1,4 +1,4 @@
-"""How everything stands, as one document: accounts, positions, results, models, halts.
+"""How everything stands, as one document: accounts, positions, results, models, halts, incidents.
 
 Read from what is stored, so that it is the same for whoever looks, from wherever.
 """
@@ -6,6 +6,7 @@ Read from what is stored, so that it is the same for whoever looks, from whereve
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString
 
@@ -14,7 +15,9 @@ from psycopg.rows import dict_row
 
 from trade_pipeline.core.errors import BadConfig
 from trade_pipeline.core.ids import moment_of
+from trade_pipeline.core.incidents.incident import open_incidents
 from trade_pipeline.core.live.status import live_status
+from trade_pipeline.core.store.room import refuses_writes
 
 # How many of the newest decisions and halts are told.
 NEWEST = 8
@@ -81,7 +84,7 @@ ORDER BY d.slot DESC, d.market, d.venue, d.account
 def standing(
     connection: psycopg.Connection, now: datetime, account: str | None = None
 ) -> dict[str, Any]:
-    """How accounts, models and halts stand.
+    """How accounts, models, halts and incidents stand, and whether the database takes writes.
 
     Money is in USD.  The day of "today" is UTC's, of the market that an account trades: a replayed
     one has its own.
@@ -105,6 +108,8 @@ def standing(
         "accounts": [_account(connection, row, now) for row in rows],
         "models": _rows(connection, _MODELS, {}),
         "halts": _rows(connection, _HALTS, some),
+        "incidents": [asdict(one) for one in open_incidents(connection)],
+        "refuses_writes": refuses_writes(connection),
     }
 
 

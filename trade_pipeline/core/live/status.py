@@ -43,6 +43,8 @@ def _account(connection: psycopg.Connection, account: str) -> dict[str, Any]:
         "cash_usd": told.get("cash_usd"),
         "decisions": told.get("decisions"),
         "dropped_looks": told.get("dropped_looks"),
+        "newest_event": told.get("newest_event"),
+        "no_entries": told.get("no_entries"),
         "halted": f"{halt.action}: {halt.reason} ({halt.by_whom})" if halt and halted else None,
         "findings": found[0],
         "unexplained": found[1],

@@ -102,6 +102,22 @@ def archive_series(
     return done
 
 
+def due_months(connection: psycopg.Connection, before: datetime) -> list[datetime]:
+    """Months of recorded markets that were over at a moment and hold rows; none of a hypertable."""
+    if not _is_partitioned(connection):
+        return []
+    return [
+        month
+        for month, end in _months(connection, before)
+        if connection.execute(
+            "SELECT EXISTS (SELECT FROM trade.market_series "
+            "WHERE known_at >= %s AND known_at < %s)",
+            (month, end),
+        ).fetchone()
+        == (True,)
+    ]
+
+
 def archived_events(
     connection: psycopg.Connection,
     artifacts: ArtifactStore | None,
@@ -145,15 +161,19 @@ def _months(connection: psycopg.Connection, before: datetime) -> list[tuple[date
         "JOIN pg_partitioned_table p ON p.partrelid = i.inhparent "
         "WHERE i.inhparent = 'trade.market_series'::regclass ORDER BY 1"
     ).fetchall()
-    partitioned = connection.execute(
-        "SELECT relkind = 'p' FROM pg_class WHERE oid = 'trade.market_series'::regclass"
-    ).fetchone()
-    if partitioned != (True,):
+    if not _is_partitioned(connection):
         raise BadConfig(
             "trade.market_series is a hypertable: export it, and use TimescaleDB's drop_chunks"
         )
     months = [datetime.strptime(name[-6:], "%Y%m").replace(tzinfo=UTC) for (name,) in names]
     return [(month, _next(month)) for month in months if _next(month) <= before]
+
+
+def _is_partitioned(connection: psycopg.Connection) -> bool:
+    row = connection.execute(
+        "SELECT relkind = 'p' FROM pg_class WHERE oid = 'trade.market_series'::regclass"
+    ).fetchone()
+    return row == (True,)
 
 
 def _next(month: datetime) -> datetime:

@@ -27,6 +27,7 @@ from trade_pipeline.core.strategy.confidence import HEURISTIC_VERSION
 
 # Why a live session refuses entries, besides what the strategy says.
 HALTED, UNKNOWN = "halted", "halt_unknown"
+STORAGE = ("disk_low", "writes_refused")
 LIMITS = ("stale_data", "price_sanity", "order_rate")
 _BACK_PRESSURE = "back_pressure"
 # A session hears of a halt or a deployment within this time, and is a little later in writing.

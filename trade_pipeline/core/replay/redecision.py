@@ -13,6 +13,7 @@ from trade_pipeline.core.live.limits import Limits
 from trade_pipeline.core.replay.account import (
     HALTED,
     LIMITS,
+    STORAGE,
     UNKNOWN,
     LiveAccount,
     LiveTrade,
@@ -82,7 +83,7 @@ class Redecision(TradingSession):
         refused = super()._refusal(trading, token, at, account)
         if trade is None:
             return refused
-        if trade.reason in (HALTED, UNKNOWN):
+        if trade.reason in (HALTED, UNKNOWN, *STORAGE):
             self.taken[trade.reason] += 1
             if trade.reason == HALTED and not self._stored.was_halted(trade):
                 self.unheard.add(trade.uuid)

@@ -159,6 +159,16 @@ class Trading:
             else:
                 position.exit_reason = reason
 
+    def adopt_exit(self, token: int, attempt: int, at: int) -> None:
+        """An exit of this number was sent at the market by a session that could not record it.
+
+        Why, nobody knows any more.
+        """
+        position = self.book.positions[token]
+        position.exit_reason = position.exit_reason or TerminationReason.MANUAL
+        position.attempts = attempt
+        position.exit_order = self._exit_order(position, self._state(token).price_usd, at)
+
     def sold_by_hand(self, token: int, sales: Sequence[tuple[str, Fill]], at: int) -> None:
         """Book fills (order id, fill) of a position that somebody sold at the venue."""
         position = self.book.positions[token]

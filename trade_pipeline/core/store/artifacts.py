@@ -42,6 +42,11 @@ class ArtifactStore:
         self._files, self._root = fsspec.core.url_to_fs(url, use_listings_cache=False)
         self._local = "file" in self._files.protocol
 
+    @property
+    def folder(self) -> Path | None:
+        """Where they lie on this machine; None: in an object store."""
+        return Path(self._root) if self._local else None
+
     def uri(self, address: str) -> str:
         """Where an address lies."""
         return str(self._files.unstrip_protocol(self._path(address)))

@@ -77,6 +77,11 @@ class Database(Closing):
             )
         return database
 
+    @property
+    def folder(self) -> Path | None:
+        """Where the embedded server keeps its data; None: the database is elsewhere."""
+        return None if self._server is None else self._server.folder
+
     def url(self, role: Role = "trade_writer") -> str:
         """The URL by which a role logs in (its password inside)."""
         if self._server is not None:

@@ -18,6 +18,7 @@ from trade_pipeline.core.alerts.read import read_alerts
 from trade_pipeline.core.canary.deployments import begin_canary, rollback
 from trade_pipeline.core.canary.record import Scope
 from trade_pipeline.core.errors import BadConfig
+from trade_pipeline.core.incidents.incident import note
 from trade_pipeline.core.ledger.append import append_now, read_chain
 from trade_pipeline.core.live.lease import Lease
 from trade_pipeline.core.live.records import Reconciliation
@@ -85,6 +86,26 @@ def test_a_halt_that_becomes_visible_after_a_later_one_is_told(
         (False, True),
         (True, False),
     ]
+
+
+def test_an_incident_is_told_when_it_begins_and_when_it_is_over(
+    fresh_database: Database, readers: Readers
+) -> None:
+    with fresh_database.connect(autocommit=True) as writer:
+        note(writer, "job old", "before anybody listened")
+        became(fresh_database, readers, "one")
+        note(writer, "market data of account a", "the newest event is 16 minutes old")
+        assert became(fresh_database, readers, "one") == ["told"]
+        note(writer, "market data of account a", "the newest event is 17 minutes old")
+        assert became(fresh_database, readers, "one") == ["nothing"]
+        note(writer, "market data of account a", None)
+        note(writer, "job old", None)
+        assert became(fresh_database, readers, "one") == ["told"]
+    (title, body), (both, ends) = readers.read("one")
+    assert title == "Market data of account a"
+    assert body.startswith("the newest event is 16 minutes old (2")
+    assert both == "trade_pipeline: 2 incidents"
+    assert "Market data of account a: recovered\nover after 0 minutes; it was: the newest" in ends
 
 
 def found(account: str, number: int) -> Reconciliation:

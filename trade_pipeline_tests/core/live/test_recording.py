@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import fields
@@ -231,6 +232,36 @@ def test_while_the_database_is_away_the_newest_events_wait_and_the_hole_is_told(
     tape = exported(store, tmp_path / "tape")
     hole = (stored.START + 2 * 60_000_000, stored.START + 5 * 60_000_000)
     assert list(tape.holes) == [hole]
+
+
+@pytest.mark.parametrize("why", ["little room", "read-only"])
+def test_what_cannot_be_stored_for_now_waits_and_nothing_of_it_is_lost(
+    store: Store, lease: Lease, superuser_url: str, why: str
+) -> None:
+    feed, asked = replay_feed(paper.settings(ACCOUNT)), Counter[str]()
+    with store.database.connect() as connection:
+        name = connection.info.dbname
+
+    def read_only(how: str) -> None:
+        with psycopg.connect(superuser_url, autocommit=True) as superuser:
+            superuser.execute(
+                f'ALTER DATABASE "{name}" SET default_transaction_read_only = {how}'.encode()
+            )
+
+    def held_back() -> str | None:
+        asked[why] += 1
+        return why if why == "little room" and not asked["room"] else None
+
+    if why == "read-only":
+        read_only("on")
+    with SeriesWriter(store.database, ACCOUNT, lease.epoch, feed, held_back=held_back) as writer:
+        writer.put(minute(0))
+        wait_for(lambda: asked[why] > 1)
+        assert ask(store, "SELECT count(*) FROM trade.market_series") == [(0,)]
+        asked["room"] = 1
+        read_only("off")
+        wait_for(lambda: ask(store, "SELECT count(*) FROM trade.market_series") == [(10,)])
+    assert writer.lost == 0
 
 
 def wait_for(is_true: Callable[[], bool]) -> None:

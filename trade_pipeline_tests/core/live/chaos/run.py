@@ -57,7 +57,7 @@ NETWORK: dict[str, dict[str, Any]] = {
 }
 EVENTS = (
     "session killed", "session stopped", "postgres killed", "exchange killed", "disk full",
-    "clock jump",
+    "read-only database", "clock jump",
 )  # fmt: skip
 FORK = multiprocessing.get_context("fork")
 
@@ -247,6 +247,7 @@ class Chaos:
             "postgres killed": self._kill_postgres,
             "exchange killed": exchange.restart,
             "disk full": self._fill_disk,
+            "read-only database": self._refuse_writes,
         }
         for event in events:
             for _ in range(chosen.choice([1, 1, 2, 3])):
@@ -289,6 +290,17 @@ class Chaos:
                 )
             time.sleep(0.3)
             connection.execute("DROP FUNCTION trade.no_room() CASCADE")
+
+    def _refuse_writes(self) -> None:
+        """What happens where a failover or an administrator makes it read-only for a while."""
+        with self._connect() as connection:
+            connection.execute("SET default_transaction_read_only = off")
+            for how, seconds in (("on", 0.7), ("off", 0.0)):
+                connection.execute(
+                    f"ALTER SYSTEM SET default_transaction_read_only = {how}".encode()
+                )
+                connection.execute("SELECT pg_reload_conf()")
+                time.sleep(seconds)
 
     def _connect(self) -> psycopg.Connection:
         return psycopg.connect(self._server.url("postgres", self._name), autocommit=True)

@@ -1,0 +1,359 @@
+"""A store that is full or read-only stops entries and no exit, says why, and goes on by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from trade_pipeline.core.clock import MarketClock
+from trade_pipeline.core.live.lease import Lease, LeaseLost
+from trade_pipeline.core.live.run import replay_feed
+from trade_pipeline.core.live.session import LiveRun, LiveSession
+from trade_pipeline.core.live.status import live_status
+from trade_pipeline.core.store.artifacts import ArtifactStore
+from trade_pipeline.core.store.database import Database
+from trade_pipeline.core.store.room import WritesRefused
+from trade_pipeline.core.store.server import EmbeddedPostgres
+from trade_pipeline.core.store.store import Store
+from trade_pipeline_tests.conftest import create_database
+from trade_pipeline_tests.core.live import paper
+from trade_pipeline_tests.core.live.paper import ACCOUNT
+from trade_pipeline_tests.core.live.venue_elsewhere import (
+    PATIENCE,
+    EventfulFeed,
+    Happens,
+    QuickVenue,
+    Step,
+)
+
+
+@pytest.fixture
+def store(server: EmbeddedPostgres, artifacts: ArtifactStore) -> Iterator[Store]:
+    with create_database(server) as database:
+        yield Store(database, artifacts)
+
+
+@pytest.fixture
+def read_only(server: EmbeddedPostgres) -> Iterator[Callable[[bool], None]]:
+    """Makes the whole server read-only, or no more."""
+    with psycopg.connect(server.url("postgres", "postgres"), autocommit=True) as connection:
+
+        def switch(on: bool) -> None:
+            # Whoever is read-only may change that for itself.
+            connection.execute("SET default_transaction_read_only = off")
+            connection.execute(
+                f"ALTER SYSTEM SET default_transaction_read_only = {'on' if on else 'off'}".encode()
+            )
+            connection.execute("SELECT pg_reload_conf()")
+
+        yield switch
+        switch(False)
+
+
+def ask(store: Store, query: str) -> list[Any]:
+    with store.database.connect("trade_reader") as connection:
+        return connection.execute(query.encode()).fetchall()
+
+
+def trade(
+    store: Store, venue: QuickVenue, *steps: Step, tell: Any = None, **changes: Any
+) -> LiveRun:
+    changes = {"reconcile_seconds": 0.05} | changes
+    config = paper.settings(ACCOUNT, **changes)
+    feed = EventfulFeed.of(replay_feed(config), *steps)
+    given = {} if tell is None else {"tell": tell}
+    with Lease(
+        store.database, ACCOUNT, holder="x", mode="paper", seconds=1.5, heartbeat_seconds=0.1
+    ) as lease:
+        feed.session = LiveSession(store, config, feed, venue, MarketClock(0), lease, **given)
+        return asyncio.run(feed.session.run())
+
+
+def open_positions(session: LiveSession) -> int:
+    return sum(1 for _, position in session._engine.positions() if position.tokens)
+
+
+def require_all_recorded(store: Store, venue: QuickVenue) -> None:
+    """Each order of the venue came once, has an intent, and its fill is in the records."""
+    intents = {name for (name,) in ask(store, "SELECT client_order_id FROM trade.order_intents")}
+    assert set(venue.sent.values()) == {1}
+    assert set(venue.orders) <= intents
+    filled = ask(store, "SELECT order_id FROM trade.executions WHERE event = 'filled'")
+    assert sorted(name for (name,) in filled) == sorted(venue.orders)
+
+
+def refused_until_the_lease_ran_out(store: Store) -> Happens:
+    """The database refuses the session so long that by the row its lease would be over."""
+    expired = "SELECT expires_at < clock_timestamp() FROM trade.leases"
+    return lambda session: session._lease.refused is not None and ask(store, expired) == [(True,)]
+
+
+def accepted(session: LiveSession) -> bool:
+    return session._storage.refusal() is None
+
+
+class Phases:
+    """Steps of a session that trades, cannot write, and can again."""
+
+    def __init__(self, store: Store, venue: QuickVenue, switch: Callable[[bool], None]) -> None:
+        self._store, self._venue, self._switch = store, venue, switch
+
+    def begins(self, session: LiveSession) -> bool | Happens:
+        if open_positions(session) < 3:
+            return False
+        self._switch(True)
+        self._venue.legs.append("refused")
+        return refused_until_the_lease_ran_out(self._store)
+
+    def ends(self, session: LiveSession) -> bool | Happens:
+        if self.during().count("exit") < 2:
+            return False
+        assert session._storage.refusal() == "writes_refused"
+        self._switch(False)
+        self._venue.legs.append("taken")
+        return accepted
+
+    def during(self) -> list[str]:
+        legs = self._venue.legs
+        return legs[legs.index("refused") + 1 : legs.index("taken") if "taken" in legs else None]
+
+    def afterwards(self) -> list[str]:
+        return self._venue.legs[self._venue.legs.index("taken") :]
+
+
+def test_a_read_only_database_stops_entries_and_no_exit_and_all_is_recorded_when_it_is_over(
+    store: Store, read_only: Callable[[bool], None]
+) -> None:
+    venue, told = QuickVenue(), list[tuple[str, str]]()
+    phases = Phases(store, venue, read_only)
+    done = trade(store, venue, phases.begins, phases.ends, tell=lambda *said: told.append(said))
+    assert set(phases.during()) == {"exit"}
+    # Nobody looks at tokens meanwhile, and it goes on by itself.
+    assert done.dropped_looks > 0
+    assert "entry" in phases.afterwards()
+    require_all_recorded(store, venue)
+    [finding] = [one for one in done.findings if one.kind == "writes_refused"]
+    assert finding.explained
+    assert finding.facts["exits"] == len(phases.during())
+    assert "read-only" in str(finding.facts["why"])
+    assert [title.partition(":")[0] for title, _ in told] == [
+        "The database takes no writes",
+        "The database takes writes again",
+    ]
+    assert "Entries are stopped; exits are sent" in told[0][1]
+    assert [one for one in done.findings if not one.explained] == []
+
+
+class Died(Exception):
+    """The session is gone."""
+
+
+def test_what_was_sold_without_a_record_by_a_session_that_died_is_booked_and_not_sold_again(
+    store: Store, read_only: Callable[[bool], None]
+) -> None:
+    venue = QuickVenue()
+    phases = Phases(store, venue, read_only)
+
+    def dies(session: LiveSession) -> bool:
+        if phases.during().count("exit") >= 2:
+            raise Died
+        return False
+
+    with pytest.raises(Died):
+        trade(store, venue, phases.begins, dies)
+    sold = phases.during().count("exit")
+    # Nobody can trade it meanwhile, and what is said is one line.
+    with pytest.raises(WritesRefused, match="takes no writes, it is read-only"):
+        trade(store, venue)
+    read_only(False)
+    venue.legs.append("taken")
+    done = trade(store, venue)
+    found = [one for one in done.findings if one.kind == "sold_unrecorded"]
+    assert len(found) == sold
+    assert all(one.explained for one in found)
+    assert [one for one in done.findings if not one.explained] == []
+    assert set(venue.sent.values()) == {1}
+    assert "entry" in phases.afterwards()
+    # The books agree: what the venue holds is what is open.
+    held = {name: tokens for name, tokens in asyncio.run(balances(venue)).items() if tokens > 1e-9}
+    assert len(held) == done.open_positions
+
+
+async def balances(venue: QuickVenue) -> dict[str, float]:
+    return dict(await venue.balances())
+
+
+def test_a_session_that_was_overtaken_while_it_could_not_write_sends_nothing_more(
+    store: Store, read_only: Callable[[bool], None]
+) -> None:
+    venue = QuickVenue()
+    phases = Phases(store, venue, read_only)
+
+    def overtaken(session: LiveSession) -> bool | Happens:
+        with store.database.connect("trade_writer") as other:
+            other.execute("SET TRANSACTION READ WRITE")
+            assert other.execute(
+                "SELECT trade.take_lease(%s, 'another', 'paper', 10, true)", (ACCOUNT,)
+            ).fetchone() == (2,)
+        return lambda session: session._lease.lost is not None
+
+    with pytest.raises(LeaseLost, match="epoch 1 was taken over"):
+        trade(store, venue, phases.begins, overtaken)
+    assert phases.during() == []
+
+
+def test_a_standby_proves_nothing_about_a_lease(
+    store: Store, read_only: Callable[[bool], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Lease(
+        store.database, ACCOUNT, holder="x", mode="paper", seconds=0.6, heartbeat_seconds=0.1
+    ) as lease:
+        read_only(True)
+        wait_for(lambda: lease.refused is not None)
+        real = psycopg.Connection.execute
+
+        def standby(self: Any, query: Any, *given: Any, **named: Any) -> Any:
+            query = (
+                query.replace("pg_is_in_recovery()", "true") if isinstance(query, str) else query
+            )
+            return real(self, query, *given, **named)
+
+        monkeypatch.setattr(psycopg.Connection, "execute", standby)
+        with pytest.raises(LeaseLost, match="was not renewed"):
+            wait_for(lambda: lease.require() is not None)
+        read_only(False)
+
+
+def wait_for(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@contextmanager
+def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
+    """A disk of its own in memory."""
+    folder.mkdir(parents=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=755", "tmpfs", str(folder)],
+        capture_output=True,
+        text=True,
+    )
+    if mounted.returncode:
+        pytest.skip(f"no small disk can be mounted here: {mounted.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(disk: Path, *, but_megabytes: float) -> Path:
+    """Leave so much of a disk."""
+    ballast = disk / "ballast"
+    size = shutil.disk_usage(disk).free - int(but_megabytes * 1e6)
+    with ballast.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, size)
+    return ballast
+
+
+@dataclass(frozen=True, slots=True)
+class Small:
+    """A store with a small disk for its database and one for its artifacts."""
+
+    store: Store
+    disks: dict[str, Path]
+
+
+@pytest.fixture(scope="module")
+def small_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    with (
+        small_disk(tmp_path_factory.mktemp("small") / "disk", 320) as disk,
+        EmbeddedPostgres(disk / "postgres") as running,
+    ):
+        Database.embedded(running.folder).close()
+        yield running
+
+
+@pytest.fixture
+def small(small_server: EmbeddedPostgres, tmp_path: Path) -> Iterator[Small]:
+    with (
+        small_disk(tmp_path / "artifacts", 64) as artifacts,
+        create_database(small_server) as database,
+    ):
+        store = Store(database, ArtifactStore(str(artifacts)))
+        yield Small(store, {"database": small_server.folder.parent, "artifacts": artifacts})
+
+
+def test_a_disk_that_is_really_full_stops_entries_and_no_exit(small: Small) -> None:
+    venue, disk = QuickVenue(), small.disks["database"]
+
+    def switch(full: bool) -> None:
+        if full:
+            fill(disk, but_megabytes=0)
+        else:
+            (disk / "ballast").unlink()
+
+    phases = Phases(small.store, venue, switch)
+
+    def begins(session: LiveSession) -> bool | Happens:
+        # A heartbeat takes no room, and the lease holds.
+        return bool(phases.begins(session))
+
+    done = trade(small.store, venue, begins, phases.ends, limits={"min_free_mb": 0})
+    assert set(phases.during()) == {"exit"}
+    assert "entry" in phases.afterwards()
+    require_all_recorded(small.store, venue)
+    [finding] = [one for one in done.findings if one.kind == "writes_refused"]
+    assert "its disk is full" in str(finding.facts["why"])
+
+
+@pytest.mark.parametrize("which", ["database", "artifacts"])
+def test_little_room_stops_entries_and_what_goes_on_is_recorded(small: Small, which: str) -> None:
+    venue, store, disk = QuickVenue(), small.store, small.disks[which]
+    told: list[Any] = []
+
+    def low(session: LiveSession) -> bool | Happens:
+        if open_positions(session) < 3:
+            return False
+        fill(disk, but_megabytes=20 if which == "database" else 0)
+        venue.legs.append("refused")
+        return lambda session: session._storage.refusal() == "disk_low"
+
+    def room(session: LiveSession) -> bool | Happens:
+        if phases.during().count("exit") < 2:
+            return False
+        if which == "artifacts":
+            with pytest.raises(OSError, match="No space left"):
+                store.artifacts.put(b"an answer that does not fit")
+        session._tell()
+        session._lease.renew()
+        with store.database.connect("trade_reader") as connection:
+            told.append(live_status(connection)[0]["no_entries"])
+        (disk / "ballast").unlink()
+        venue.legs.append("taken")
+        return accepted
+
+    phases = Phases(store, venue, lambda _: None)
+    done = trade(store, venue, low, room, limits={"min_free_mb": 40})
+    assert set(phases.during()) == {"exit"}
+    assert "entry" in phases.afterwards()
+    require_all_recorded(store, venue)
+    reasons = Counter(reason for (reason,) in ask(store, "SELECT reason FROM trade.candidates"))
+    assert reasons["disk_low"] > 0
+    assert {one.kind for one in done.findings} == {"start"}
+    folder = store.database.folder if which == "database" else store.artifacts.folder
+    assert told[0].startswith(f"the disk of the {which} ({folder}) has ")
+    assert told[0].endswith(" MB left, least 40")
