@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import tomllib
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from trade_pipeline.core.errors import BadConfig
+from trade_pipeline.core.document import read_document
+from trade_pipeline.core.errors import BadConfig, shown
 
 
 class Config(BaseModel):
@@ -33,23 +32,16 @@ class Config(BaseModel):
             return cls.model_validate(given)
         except ValidationError as error:
             problems = "; ".join(
-                f"{'.'.join(map(str, e['loc'])) or cls.CALLED}={e['input']!r}: {e['msg']}"
+                f"{'.'.join(map(str, e['loc'])) or cls.CALLED}={shown(e['input'])}: {e['msg']}"
                 for e in error.errors(include_url=False)
             )
             raise BadConfig(f"{cls.CALLED}: {problems}") from None
 
 
 def read_file(file: Path) -> dict[str, Any]:
-    """Plain settings from a TOML or (``.json``) JSON file.
+    """Plain settings from a TOML, YAML or JSON file; TOML where its end tells nothing.
 
     Raises:
-        BadConfig: it cannot be read.
+        BadConfig: it cannot be read, see `read_document`.
     """
-    try:
-        text = file.read_text(encoding="utf-8")
-        given = json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
-    except (OSError, ValueError) as error:
-        raise BadConfig(f"config={str(file)!r}: {error}") from None
-    if not isinstance(given, dict):
-        raise BadConfig(f"config={str(file)!r}: expected names with their values")
-    return given
+    return read_document(file, other=".toml")

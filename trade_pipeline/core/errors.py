@@ -6,6 +6,22 @@ turns each of them into exit code 2.
 
 from __future__ import annotations
 
+import reprlib
+
+_SHOWN = 200
+
+
+def shown(value: object) -> str:
+    """A value for a message: on one line, whatever it holds, and not longer than can be read."""
+    # Python's own refuses whole numbers of thousands of digits and what is nested too deeply.
+    limits = reprlib.Repr()
+    limits.maxlevel, limits.maxstring, limits.maxother, limits.maxlong = 4, _SHOWN, _SHOWN, 40
+    limits.maxdict = limits.maxlist = limits.maxtuple = limits.maxset = 20
+    if isinstance(value, int) and value.bit_length() > 256:
+        return f"a whole number of {value.bit_length()} bits"
+    text = limits.repr(value)
+    return text if len(text) <= 2 * _SHOWN else f"{text[: 2 * _SHOWN]}..."
+
 
 class TradePipelineError(Exception):
     """The root of every error that a user can cause and mend."""
@@ -15,7 +31,7 @@ class InvalidRecord(TradePipelineError, ValueError):
     """A field of a record holds a value that the records do not accept."""
 
     def __init__(self, field: str, value: object, expected: str) -> None:
-        super().__init__(f"{field}={value!r}: expected {expected}")
+        super().__init__(f"{field}={shown(value)}: expected {expected}")
         self.field = field
         self.value = value
 

@@ -58,7 +58,7 @@ def require_moment(name: str, value: object) -> None:
         raise NaiveDatetime(name, value, "a datetime with a time zone")
 
 
-def _is_text(value: object) -> TypeGuard[str]:
+def is_text(value: object) -> TypeGuard[str]:
     """Whether PostgreSQL can hold it: no NUL, and no half of a surrogate pair."""
     if not isinstance(value, str) or "\0" in value:
         return False
@@ -67,13 +67,13 @@ def _is_text(value: object) -> TypeGuard[str]:
 
 def require_text(name: str, value: object) -> None:
     """A text that is not empty and holds no NUL, which PostgreSQL cannot store."""
-    if not _is_text(value) or not value:
+    if not is_text(value) or not value:
         raise InvalidRecord(name, value, "a text that is not empty and holds no NUL")
 
 
 def require_text_or_none(name: str, value: object) -> None:
     """A text that PostgreSQL can hold, or None."""
-    if value is not None and not _is_text(value):
+    if value is not None and not is_text(value):
         raise InvalidRecord(name, value, "a text that holds no NUL")
 
 

@@ -6,17 +6,18 @@ numbers, both tree models in xgboost's own open form, and Platt's curve.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from trade_pipeline.core.canonical import canonical_bytes
-from trade_pipeline.core.errors import BadConfig
+from trade_pipeline.core.errors import BadConfig, shown
 from trade_pipeline.core.features.calibration import platt_probability
 from trade_pipeline.core.features.preparation import Preparation
+from trade_pipeline.core.features.trees import read_trees
 from trade_pipeline.core.market.event import Floats
 
 if TYPE_CHECKING:
@@ -134,31 +135,47 @@ class TradeModel:
         Raises:
             BadConfig: it is no such document, or it is damaged.
         """
-        import xgboost as xgb
-
         try:
-            content: Mapping[str, Any] = orjson.loads(data)
-            if (form := content["format"]) != FORMAT:
-                raise BadConfig(f"model: format={form!r}, expected {FORMAT!r}")
-            return cls(
-                market=str(content["market"]),
-                preparation=Preparation.from_dict(content["preparation"]),
-                regressor=_booster(content["regressor"]),
-                classifier=_booster(content["classifier"]),
-                **{
-                    name: float(content[name])
-                    for name in ("base_return", "slope", "offset", "entry_confidence")
-                },
+            content = _File.model_validate(orjson.loads(data))
+        except orjson.JSONDecodeError as error:
+            raise BadConfig(f"model: damaged: {error}") from None
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]
+            where = ".".join(map(str, problem["loc"])) or "the file"
+            raise BadConfig(
+                f"model: incomplete or damaged: {where}={shown(problem['input'])}: {problem['msg']}"
+            ) from None
+        preparation = Preparation.from_dict(content.preparation)
+        regressor, classifier = (
+            read_trees(document, preparation.columns, f"model: {name}", objective)
+            for name, document, objective in (
+                ("regressor", content.regressor, "reg:squarederror"),
+                ("classifier", content.classifier, "binary:logistic"),
             )
-        except BadConfig:
-            raise
-        except (KeyError, TypeError, ValueError, xgb.core.XGBoostError) as error:
-            raise BadConfig(f"model: incomplete or damaged: {error!r}") from error
+        )
+        return cls(
+            market=content.market,
+            preparation=preparation,
+            regressor=regressor,
+            classifier=classifier,
+            base_return=content.base_return,
+            slope=content.slope,
+            offset=content.offset,
+            entry_confidence=content.entry_confidence,
+        )
 
 
-def _booster(document: Mapping[str, Any]) -> xgb.Booster:
-    import xgboost as xgb
+class _File(BaseModel):
+    """What `to_bytes` wrote; the parts are checked by who reads them."""
 
-    booster = xgb.Booster({"nthread": 1})
-    booster.load_model(bytearray(orjson.dumps(document)))
-    return booster
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+    format: Literal["trade-model-1"]
+    market: Annotated[str, Field(min_length=1)]
+    preparation: dict[str, Any]
+    regressor: dict[str, Any]
+    classifier: dict[str, Any]
+    base_return: float
+    slope: float
+    offset: float
+    entry_confidence: float
