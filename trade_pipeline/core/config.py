@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from trade_pipeline.core.document import read_document
@@ -36,6 +37,19 @@ class Config(BaseModel):
                 for e in error.errors(include_url=False)
             )
             raise BadConfig(f"{cls.CALLED}: {problems}") from None
+
+    @classmethod
+    def from_json(cls, data: bytes | str) -> Self:
+        """Settings that were stored as JSON.
+
+        Raises:
+            BadConfig: it is no JSON, or see `parse`.
+        """
+        try:
+            given = orjson.loads(data)
+        except orjson.JSONDecodeError as error:
+            raise BadConfig(f"{cls.CALLED}: is no JSON: {error}") from None
+        return cls.parse(given)
 
 
 def read_file(file: Path) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import reprlib
 
 _SHOWN = 200
+# Twenty problems of a file with the values to see them by.
+_LONGEST = 4000
 
 
 def shown(value: object) -> str:
@@ -23,8 +25,22 @@ def shown(value: object) -> str:
     return text if len(text) <= 2 * _SHOWN else f"{text[: 2 * _SHOWN]}..."
 
 
+def printable(text: str) -> str:
+    """A text as any terminal and page may show it: no control characters, nothing invisible."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
 class TradePipelineError(Exception):
-    """The root of every error that a user can cause and mend."""
+    """The root of every error that a user can cause and mend.
+
+    Its message may quote what somebody else wrote, so it is shown printable and not for ever.
+    """
+
+    def __str__(self) -> str:
+        text = printable(super().__str__()[: _LONGEST + 1])
+        return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 class InvalidRecord(TradePipelineError, ValueError):

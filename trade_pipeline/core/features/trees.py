@@ -157,7 +157,9 @@ def read_trees(document: object, inputs: Sequence[str], named: str, objective: s
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         where = ".".join(map(str, problem["loc"])) or named
-        raise BadConfig(f"{named}: damaged: {where}={shown(problem['input'])}: {problem['msg']}") from None
+        raise BadConfig(
+            f"{named}: damaged: {where}={shown(problem['input'])}: {problem['msg']}"
+        ) from None
     trees = learner.gradient_booster.model
     count, columns = len(trees.trees), learner.learner_model_param.num_feature
     wrong = next(
