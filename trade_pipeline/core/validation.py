@@ -11,6 +11,8 @@ from uuid import UUID
 
 from trade_pipeline.core.errors import InvalidConfidence, InvalidPrice, InvalidRecord, NaiveDatetime
 
+_LONGEST_NAME = 200
+
 
 def _is_number(value: object) -> TypeGuard[float]:
     """Whether it is a finite number that has canonical bytes."""
@@ -63,6 +65,16 @@ def is_text(value: object) -> TypeGuard[str]:
     if not isinstance(value, str) or "\0" in value:
         return False
     return value.isascii() or not any("\ud800" <= c <= "\udfff" for c in value)
+
+
+def shown_name(text: str) -> str | None:
+    """A name that somebody else gave, as it is stored and shown; None: nothing is left of it.
+
+    A token may be named by a page of text, by control characters, or by what turns the direction of
+    writing: it shall not hide among others, nor keep them from being read.
+    """
+    kept = "".join(c for c in text[:_LONGEST_NAME] if c.isprintable()).strip()
+    return kept or None
 
 
 def require_text(name: str, value: object) -> None:

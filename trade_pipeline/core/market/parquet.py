@@ -63,7 +63,7 @@ def read(path: Path, schema: pa.Schema) -> pa.Table:
         table = file.read(columns=schema.names).select(schema.names)
         # Also texts that are no UTF-8, and places beyond the end of a dictionary.
         table.validate(full=True)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise BadMarketData(f"{path}: cannot be read: {error}") from error
     for wanted in schema:
         column = table[wanted.name]
