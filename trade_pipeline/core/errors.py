@@ -15,14 +15,14 @@ _LONGEST = 4000
 
 def shown(value: object) -> str:
     """A value for a message: on one line, whatever it holds, and not longer than can be read."""
-    # Python's own refuses whole numbers of thousands of digits and what is nested too deeply.
     limits = reprlib.Repr()
-    limits.maxlevel, limits.maxstring, limits.maxother, limits.maxlong = 4, _SHOWN, _SHOWN, 40
+    limits.maxlevel, limits.maxstring, limits.maxother, limits.maxlong = 4, _SHOWN, _SHOWN, 700
     limits.maxdict = limits.maxlist = limits.maxtuple = limits.maxset = 20
-    if isinstance(value, int) and value.bit_length() > 256:
+    # Python does not write out whole numbers of thousands of digits.
+    if isinstance(value, int) and value.bit_length() > 2000:
         return f"a whole number of {value.bit_length()} bits"
     text = limits.repr(value)
-    return text if len(text) <= 2 * _SHOWN else f"{text[: 2 * _SHOWN]}..."
+    return text if len(text) <= 4 * _SHOWN else f"{text[: 4 * _SHOWN]}..."
 
 
 def printable(text: str) -> str:

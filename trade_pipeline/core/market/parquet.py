@@ -244,7 +244,7 @@ def _open(path: Path) -> pq.ParquetFile:
         raise BadMarketData(
             f"{path}: the file is missing; put it there or name the recording's folder"
         ) from error
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise BadMarketData(f"{path}: is not a readable Parquet file: {error}") from error
 
 
