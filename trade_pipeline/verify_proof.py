@@ -21,9 +21,16 @@ import struct
 import sys
 from typing import Any
 
+LARGEST = 256 << 20
+
 
 class Wrong(Exception):
     """What does not hold."""
+
+
+def printable(text: str) -> str:
+    """A line for a terminal: whoever made the proof shall not move its cursor."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)[:2000]
 
 
 def sha256(data: bytes) -> bytes:
@@ -107,26 +114,33 @@ def main(arguments: list[str]) -> int:
     if not arguments:
         print(__doc__)
         return 2
-    with open(arguments[0], encoding="utf-8") as file:
-        text = file.read()
+    with open(arguments[0], "rb") as file:
+        data = file.read(LARGEST + 1)
+    if len(data) > LARGEST:
+        print(f"DOES NOT HOLD: the proof is larger than the limit of {LARGEST:,} bytes")
+        return 1
     known = []
     for name in arguments[1:]:
         with open(name, "rb") as other:
             known.append(other.read())
     try:
-        proof = json.loads(text)
+        proof = json.loads(data.decode("utf-8"))
         lines = check(proof, known)
     except Wrong as wrong:
-        print(f"DOES NOT HOLD: {wrong}")
+        print(printable(f"DOES NOT HOLD: {wrong}"))
         return 1
-    except (KeyError, ValueError, TypeError, AttributeError, struct.error) as error:
-        print(f"DOES NOT HOLD: the proof cannot be read: {error!r}")
+    except (LookupError, ValueError, TypeError, AttributeError, struct.error) as error:
+        print(printable(f"DOES NOT HOLD: the proof cannot be read: {error!r}"))
         return 1
-    print("\n".join(lines))
+    except RecursionError:
+        print("DOES NOT HOLD: the proof cannot be read: it is nested too deeply")
+        return 1
+    for line in lines:
+        print(printable(line))
     if known:
-        print(f"HOLDS: trade {proof['uuid']}")
+        print(printable(f"HOLDS: trade {proof['uuid']}"))
     else:
-        print(f"HOLDS IN ITSELF: trade {proof['uuid']}; compare the hashes with ones you trust")
+        print(printable(f"HOLDS IN ITSELF: trade {proof['uuid']}; compare the hashes with yours"))
     return 0
 
 

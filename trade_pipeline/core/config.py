@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import tomllib
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from trade_pipeline.core.errors import BadConfig
+from trade_pipeline.core.document import read_document
+from trade_pipeline.core.errors import BadConfig, shown
 
 
 class Config(BaseModel):
@@ -33,23 +33,29 @@ class Config(BaseModel):
             return cls.model_validate(given)
         except ValidationError as error:
             problems = "; ".join(
-                f"{'.'.join(map(str, e['loc'])) or cls.CALLED}={e['input']!r}: {e['msg']}"
+                f"{'.'.join(map(str, e['loc'])) or cls.CALLED}={shown(e['input'])}: {e['msg']}"
                 for e in error.errors(include_url=False)
             )
             raise BadConfig(f"{cls.CALLED}: {problems}") from None
 
+    @classmethod
+    def from_json(cls, data: bytes | str) -> Self:
+        """Settings that were stored as JSON.
+
+        Raises:
+            BadConfig: it is no JSON, or see `parse`.
+        """
+        try:
+            given = orjson.loads(data)
+        except orjson.JSONDecodeError as error:
+            raise BadConfig(f"{cls.CALLED}: is no JSON: {error}") from None
+        return cls.parse(given)
+
 
 def read_file(file: Path) -> dict[str, Any]:
-    """Plain settings from a TOML or (``.json``) JSON file.
+    """Plain settings from a TOML, YAML or JSON file; TOML where its end tells nothing.
 
     Raises:
-        BadConfig: it cannot be read.
+        BadConfig: it cannot be read, see `read_document`.
     """
-    try:
-        text = file.read_text(encoding="utf-8")
-        given = json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
-    except (OSError, ValueError) as error:
-        raise BadConfig(f"config={str(file)!r}: {error}") from None
-    if not isinstance(given, dict):
-        raise BadConfig(f"config={str(file)!r}: expected names with their values")
-    return given
+    return read_document(file, other=".toml")

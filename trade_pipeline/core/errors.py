@@ -6,16 +6,48 @@ turns each of them into exit code 2.
 
 from __future__ import annotations
 
+import reprlib
+
+_SHOWN = 200
+# Twenty problems of a file with the values to see them by.
+_LONGEST = 4000
+
+
+def shown(value: object) -> str:
+    """A value for a message: on one line, whatever it holds, and not longer than can be read."""
+    limits = reprlib.Repr()
+    limits.maxlevel, limits.maxstring, limits.maxother, limits.maxlong = 4, _SHOWN, _SHOWN, 700
+    limits.maxdict = limits.maxlist = limits.maxtuple = limits.maxset = 20
+    # Python does not write out whole numbers of thousands of digits.
+    if isinstance(value, int) and value.bit_length() > 2000:
+        return f"a whole number of {value.bit_length()} bits"
+    text = limits.repr(value)
+    return text if len(text) <= 4 * _SHOWN else f"{text[: 4 * _SHOWN]}..."
+
+
+def printable(text: str) -> str:
+    """A text as any terminal and page may show it: no control characters, nothing invisible."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
 
 class TradePipelineError(Exception):
-    """The root of every error that a user can cause and mend."""
+    """The root of every error that a user can cause and mend.
+
+    Its message may quote what somebody else wrote, so it is shown printable and not for ever.
+    """
+
+    def __str__(self) -> str:
+        text = printable(super().__str__()[: _LONGEST + 1])
+        return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 class InvalidRecord(TradePipelineError, ValueError):
     """A field of a record holds a value that the records do not accept."""
 
     def __init__(self, field: str, value: object, expected: str) -> None:
-        super().__init__(f"{field}={value!r}: expected {expected}")
+        super().__init__(f"{field}={shown(value)}: expected {expected}")
         self.field = field
         self.value = value
 

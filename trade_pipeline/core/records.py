@@ -283,6 +283,7 @@ class ExecutionRecord:
         other = "exit_price" if self.leg == "entry" else "entry_price"
         if (value := getattr(self, other)) is not None:
             raise InvalidRecord(other, value, f"nothing, for an order of the {self.leg}")
+        require_value("size", self.size)
         require_number("size", self.size, 0)
         if self.event in FILLS and not self.size > 0:
             raise InvalidRecord("size", self.size, "a positive size of a fill")

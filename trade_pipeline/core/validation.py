@@ -11,6 +11,8 @@ from uuid import UUID
 
 from trade_pipeline.core.errors import InvalidConfidence, InvalidPrice, InvalidRecord, NaiveDatetime
 
+_LONGEST_NAME = 200
+
 
 def _is_number(value: object) -> TypeGuard[float]:
     """Whether it is a finite number that has canonical bytes."""
@@ -58,22 +60,32 @@ def require_moment(name: str, value: object) -> None:
         raise NaiveDatetime(name, value, "a datetime with a time zone")
 
 
-def _is_text(value: object) -> TypeGuard[str]:
+def is_text(value: object) -> TypeGuard[str]:
     """Whether PostgreSQL can hold it: no NUL, and no half of a surrogate pair."""
     if not isinstance(value, str) or "\0" in value:
         return False
     return value.isascii() or not any("\ud800" <= c <= "\udfff" for c in value)
 
 
+def shown_name(text: str) -> str | None:
+    """A name that somebody else gave, as it is stored and shown; None: nothing is left of it.
+
+    A token may be named by a page of text, by control characters, or by what turns the direction of
+    writing: it shall not hide among others, nor keep them from being read.
+    """
+    kept = "".join(c for c in text[:_LONGEST_NAME] if c.isprintable()).strip()
+    return kept or None
+
+
 def require_text(name: str, value: object) -> None:
     """A text that is not empty and holds no NUL, which PostgreSQL cannot store."""
-    if not _is_text(value) or not value:
+    if not is_text(value) or not value:
         raise InvalidRecord(name, value, "a text that is not empty and holds no NUL")
 
 
 def require_text_or_none(name: str, value: object) -> None:
     """A text that PostgreSQL can hold, or None."""
-    if value is not None and not _is_text(value):
+    if value is not None and not is_text(value):
         raise InvalidRecord(name, value, "a text that holds no NUL")
 
 

@@ -43,7 +43,7 @@ class Params:
         value = self._given.get(name)
         if value is None:
             return default
-        if not value.isdecimal():
+        if not value.isascii() or not value.isdecimal() or len(value) > 18:
             raise Refused(*BAD_PARAMETER, f"Parameter '{name}' is no whole number.")
         return int(value)
 

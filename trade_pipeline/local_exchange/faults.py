@@ -29,15 +29,15 @@ class Fault(BaseModel):
         milliseconds: that the exchange's clock is ahead for a request.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     kind: Kind
     on: list[str] = []
     probability: float = Field(default=1.0, ge=0, le=1)
     count: int | None = Field(default=None, ge=0)
-    seconds: float = Field(default=0.5, ge=0)
+    seconds: float = Field(default=0.5, ge=0, le=3600)
     fraction: float = Field(default=0.5, gt=0, lt=1)
-    milliseconds: int = 0
+    milliseconds: int = Field(default=0, ge=-86_400_000, le=86_400_000)
 
 
 class FaultPlan(BaseModel):
@@ -46,7 +46,7 @@ class FaultPlan(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     seed: int = 0
-    faults: list[Fault] = []
+    faults: list[Fault] = Field(default=[], max_length=1000)
 
 
 class Faults:

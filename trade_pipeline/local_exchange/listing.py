@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from trade_pipeline.local_exchange.errors import FILTER, Refused
 from trade_pipeline.local_exchange.units import ONE, decimals, units, value
 
+_NAME = "^[A-Za-z0-9]{1,40}$"
 ORDER_TYPES = ("LIMIT", "MARKET", "STOP_LOSS", "STOP_LOSS_LIMIT")
 
 
@@ -24,8 +25,8 @@ class Listing(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    base: str
-    quote: str = "USDT"
+    base: str = Field(pattern=_NAME)
+    quote: str = Field("USDT", pattern=_NAME)
     tick: str = "0.00000001"
     step: str = "0.1"
     min_quantity: str = "0.1"
@@ -34,7 +35,7 @@ class Listing(BaseModel):
     spread: str = "0.002"
     gap: str = "0.002"
     depth: str = "500"
-    levels: int = 10
+    levels: int = Field(10, ge=1, le=1000)
 
     @field_validator(
         "tick", "step", "min_quantity", "min_notional", "fee", "spread", "depth", "gap"

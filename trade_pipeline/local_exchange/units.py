@@ -7,19 +7,21 @@ from decimal import Decimal, InvalidOperation
 from trade_pipeline.local_exchange.errors import BAD_PRECISION, Refused
 
 ONE = 10**8
+# More than there is of any coin.
+LARGEST = 10**30
 
 
 def units(name: str, text: str) -> int:
     """Units of a decimal number such as ``0.1``.
 
     Raises:
-        Refused: it is no number, negative, or finer than a unit.
+        Refused: it is no number, negative, too large, or finer than a unit.
     """
     try:
         whole = Decimal(text).scaleb(8)
     except InvalidOperation:
         whole = Decimal("NaN")
-    if not whole.is_finite() or whole < 0 or whole != whole.to_integral_value():
+    if not whole.is_finite() or not 0 <= whole <= LARGEST or whole != whole.to_integral_value():
         raise Refused(*BAD_PRECISION, f"Parameter '{name}' has bad precision or value.")
     return int(whole)
 

@@ -44,7 +44,8 @@ FLOW = (
     "bot",
 )
 SHARED = (
-    "errors", "ids", "canonical", "clock", "config", "validation", "records", "ledger", "store",
+    "errors", "ids", "canonical", "clock", "config", "document", "validation", "records", "ledger",
+    "store",
 )  # fmt: skip
 # Neither knows the other: what is decided does not depend on where it is filled.
 STRANGERS = (("strategy", "execution"), ("execution", "strategy"))

@@ -13,8 +13,8 @@ from typing import Any, ClassVar, Literal, get_args
 from pydantic import Field
 
 from trade_pipeline.core.config import Config
+from trade_pipeline.core.document import read_document
 from trade_pipeline.core.errors import BadConfig
-from trade_pipeline.core.experiment.document import read_document
 from trade_pipeline.core.ids import day_of, micros, moment_of
 from trade_pipeline.core.market.source import MARKETS, market_in
 from trade_pipeline.core.session.config import TradingConfig

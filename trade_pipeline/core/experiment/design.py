@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
-from typing import Any, Self, cast
+from typing import Annotated, Any, Self
 
 import orjson
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from trade_pipeline.core.canonical import address_of, canonical_bytes
+from trade_pipeline.core.errors import BadConfig, shown
 from trade_pipeline.core.experiment.definition import SIMULATED, Days, Metric
 
 
@@ -64,15 +66,70 @@ class Design:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """The design that these canonical bytes tell."""
-        content: dict[str, Any] = orjson.loads(data)
-        worlds = tuple(
-            World(**one | {name: date.fromisoformat(one[name]) for name in ("start", "end")})
-            for one in content.pop("worlds")
+        """The design that these canonical bytes tell.
+
+        Raises:
+            BadConfig: they tell none.
+        """
+        try:
+            # It has no whole number beyond 64 bits, which pydantic's reader has.
+            read = _File.model_validate(orjson.loads(data))
+        except orjson.JSONDecodeError as error:
+            raise BadConfig(f"experiment: is no JSON: {error}") from None
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]
+            where = ".".join(map(str, problem["loc"])) or "the file"
+            raise BadConfig(
+                f"experiment: {where}={shown(problem['input'])}: {problem['msg']}"
+            ) from None
+        variants = {one.name: Variant(one.params_ptr, one.settings) for one in read.variants}
+        if len(variants) < len(read.variants) or read.baseline not in variants:
+            raise BadConfig(f"experiment: baseline={read.baseline!r}: expected one of the variants")
+        return cls(
+            name=read.name,
+            description=read.description,
+            metric=read.metric,
+            baseline=read.baseline,
+            pool=read.pool,
+            worlds=tuple(World(**dict(one)) for one in read.worlds),
+            variants=variants,
         )
-        variants = {
-            one["name"]: Variant(one["params_ptr"], one["settings"])
-            for one in content.pop("variants")
-        }
-        content["metric"] = cast(Metric, content["metric"])
-        return cls(**content, worlds=worlds, variants=variants)
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+
+def _day(given: object) -> date:
+    if not isinstance(given, str):
+        raise ValueError("expected a day such as 2026-01-01")
+    return date.fromisoformat(given)
+
+
+_Day = Annotated[date, BeforeValidator(_day)]
+
+
+class _World(_Part):
+    kind: str
+    address: str
+    start: _Day
+    end: _Day
+    seed: Annotated[int, Field(ge=0, lt=1 << 63)]
+
+
+class _Variant(_Part):
+    name: str
+    params_ptr: str
+    settings: dict[str, Any]
+
+
+class _File(_Part):
+    """What `canonical` wrote."""
+
+    name: str
+    description: str
+    metric: Metric
+    baseline: str
+    pool: bool
+    worlds: list[_World]
+    variants: list[_Variant]

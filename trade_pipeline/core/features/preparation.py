@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from trade_pipeline.core.errors import BadConfig
+from trade_pipeline.core.errors import BadConfig, shown
 from trade_pipeline.core.market.event import Floats, Ints
 
 if TYPE_CHECKING:
@@ -151,8 +152,47 @@ class Preparation:
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> Preparation:
-        """The preparation of a state that `to_dict` gave."""
-        return cls(**{name: tuple(values) for name, values in state.items()})
+        """The preparation of a state that `to_dict` gave.
+
+        Raises:
+            BadConfig: it is none.
+        """
+        try:
+            read = _State.model_validate(state)
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]
+            where = ".".join(map(str, problem["loc"])) or "state"
+            raise BadConfig(
+                f"preparation: {where}={shown(problem['input'])}: {problem['msg']}"
+            ) from None
+        made = cls(**{name: tuple(values) for name, values in read})
+        for names in (made.features, made.indicators, made.columns):
+            if len(set(names)) < len(names):
+                raise BadConfig("preparation: a feature is given twice")
+        if unknown := set(made.indicators) - set(made.features):
+            raise BadConfig(f"preparation: indicators={shown(min(unknown))}: is no feature")
+        for name, expected in (
+            ("scores", made.features),
+            ("medians", made.features),
+            ("means", made.columns),
+            ("scales", made.columns),
+        ):
+            if len(getattr(made, name)) != len(expected):
+                raise BadConfig(f"preparation: {name}: expected {len(expected)} numbers")
+        return made
+
+
+class _State(BaseModel):
+    """What a stored preparation looks like."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+    features: Annotated[list[str], Field(min_length=1)]
+    scores: list[float]
+    medians: list[float]
+    indicators: list[str]
+    means: list[float]
+    scales: list[Annotated[float, Field(gt=0)]]
 
 
 def _matrix(frame: pd.DataFrame, features: tuple[str, ...]) -> Floats:

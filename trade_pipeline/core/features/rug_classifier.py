@@ -10,16 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from trade_pipeline.core.canonical import canonical_bytes
-from trade_pipeline.core.errors import BadConfig
+from trade_pipeline.core.errors import BadConfig, shown
 from trade_pipeline.core.features.calibration import Bools, fit_platt, platt_probability
 from trade_pipeline.core.features.rug_metrics import best_threshold
+from trade_pipeline.core.features.trees import read_trees
 from trade_pipeline.core.market.event import Floats
 
 if TYPE_CHECKING:
@@ -160,35 +162,76 @@ class RugClassifier:
         Raises:
             BadConfig: it is no such document.
         """
-        import xgboost as xgb
-
         try:
             content = orjson.loads(data)
         except orjson.JSONDecodeError as error:
             raise BadConfig(f"rug classifier: not JSON: {error}") from error
-        stored = content.get("format") if isinstance(content, dict) else None
-        if stored != FORMAT:
-            raise BadConfig(f"rug classifier: format={stored!r}, expected {FORMAT!r}")
+        return cls.from_document(content)
+
+    @classmethod
+    def from_document(cls, document: object) -> RugClassifier:
+        """Read what `to_bytes` wrote as plain data.
+
+        Raises:
+            BadConfig: it is no such document.
+        """
         try:
-            models = []
-            for model in content["models"]:
-                booster = xgb.Booster({"nthread": content["settings"]["threads"]})
-                booster.load_model(bytearray(orjson.dumps(model)))
-                models.append(booster)
-            settings: dict[str, Any] = {
-                key: tuple(value) if isinstance(value, list) else value
-                for key, value in content["settings"].items()
-            }
-            return cls(
-                names=tuple(content["names"]),
-                threshold=float(content["threshold"]),
-                slope=float(content["slope"]),
-                offset=float(content["offset"]),
-                settings=RugSettings(**settings),
-                _models=tuple(models),
-            )
-        except (KeyError, TypeError, ValueError, xgb.core.XGBoostError) as error:
-            raise BadConfig(f"rug classifier: incomplete or damaged: {error!r}") from error
+            content = _File.model_validate(document)
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]
+            where = ".".join(map(str, problem["loc"])) or "the file"
+            raise BadConfig(
+                f"rug classifier: incomplete or damaged: {where}={shown(problem['input'])}: "
+                f"{problem['msg']}"
+            ) from None
+        return cls(
+            names=tuple(content.names),
+            threshold=content.threshold,
+            slope=content.slope,
+            offset=content.offset,
+            settings=content.settings.read(),
+            _models=tuple(
+                read_trees(model, content.names, f"rug classifier: model {n}", "binary:logistic")
+                for n, model in enumerate(content.models)
+            ),
+        )
+
+
+class _Settings(BaseModel):
+    """`RugSettings` in a file."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+    rounds: int
+    depth: int
+    learning_rate: float
+    min_child_weight: float
+    l2: float
+    row_share: float
+    column_share: float
+    seeds: list[int]
+    rising: list[str]
+    falling: list[str]
+    threads: Annotated[int, Field(ge=0, le=1024)]
+
+    def read(self) -> RugSettings:
+        return RugSettings(
+            **{name: tuple(v) if isinstance(v, list) else v for name, v in self}  # type: ignore[arg-type]
+        )
+
+
+class _File(BaseModel):
+    """What `to_bytes` wrote; the models are checked by `read_trees`."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+    format: Literal["rug-classifier-1"]
+    names: Annotated[list[str], Field(min_length=1)]
+    threshold: float
+    slope: float
+    offset: float
+    settings: _Settings
+    models: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=100)]
 
 
 def _matrix(features: pd.DataFrame, names: tuple[str, ...]) -> npt.NDArray[np.float32]:

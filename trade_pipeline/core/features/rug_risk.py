@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from trade_pipeline.core.canonical import canonical_bytes
-from trade_pipeline.core.errors import BadConfig
+from trade_pipeline.core.errors import BadConfig, shown
 from trade_pipeline.core.features.registry import BUILT_IN, NAMES
 from trade_pipeline.core.features.rug_classifier import RugClassifier
 from trade_pipeline.core.ids import moment_of
@@ -91,18 +92,40 @@ class RugRisk:
             BadConfig: it is no such document.
         """
         try:
-            document = orjson.loads(data)
-            form, models = document["format"], document["models"]
-            stored = [(int(model["known_from"]), model["classifier"]) for model in models]
-        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-            raise BadConfig(f"rug_risk_model: is not a rug risk document: {error!r}") from None
-        if form != "rug-risk-1":
-            raise BadConfig(f"rug_risk_model: format={form!r}: expected 'rug-risk-1'")
-        return cls(
-            [known_from for known_from, _ in stored],
-            [RugClassifier.from_bytes(orjson.dumps(classifier)) for _, classifier in stored],
-        )
+            stored = _File.model_validate(orjson.loads(data)).models
+        except orjson.JSONDecodeError as error:
+            raise BadConfig(f"rug_risk_model: is not a rug risk document: {error}") from None
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]
+            where = ".".join(map(str, problem["loc"])) or "the file"
+            raise BadConfig(
+                f"rug_risk_model: {where}={shown(problem['input'])}: {problem['msg']}"
+            ) from None
+        known_from = [one.known_from for one in stored]
+        if known_from != sorted(known_from):
+            raise BadConfig("rug_risk_model: known_from: expected the oldest model first")
+        models = [RugClassifier.from_document(one.classifier) for one in stored]
+        if unknown := {name for model in models for name in model.names} - set(INPUTS):
+            raise BadConfig(f"rug_risk_model: names={shown(min(unknown))}: is no input")
+        return cls(known_from, models)
 
     def describe(self) -> list[dict[str, str]]:
         """From when each model may be used, for people."""
         return [{"known_from": moment_of(at).isoformat()} for at in self.known_from]
+
+
+class _Stored(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    # Moments that a datetime can hold, and the beginning of time.
+    known_from: Annotated[int, Field(ge=-62_135_596_800_000_000, lt=253_402_300_800_000_000)]
+    classifier: dict[str, Any]
+
+
+class _File(BaseModel):
+    """What `to_bytes` wrote."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    format: Literal["rug-risk-1"]
+    models: Annotated[list[_Stored], Field(max_length=10_000)]

@@ -109,8 +109,7 @@ def import_trades(
         RecordConflict: the same file is stored as other settings read it.
         StoreUnavailable: the database cannot be reached.
     """
-    file = read_trade_file(name, data, settings.format, settings.strategy)
-    trades, still_open = _read(name, file, settings, now)
+    file, trades, still_open = read_trades(name, data, settings, now)
     with loss_reported(), database.connect(autocommit=True) as connection:
         source = address_of(data)
         read_as = replace(settings, format=file.format, strategy=file.strategy)
@@ -136,6 +135,19 @@ def import_trades(
     if new and not dry_run:
         anchor_now(lambda: database.connect(autocommit=True), artifacts.heads)
     return _told(file, whole, records, still_open, len(known), new, dry_run)
+
+
+def read_trades(
+    name: str, data: bytes, settings: ImportSettings, now: datetime
+) -> tuple[TradeFile, list[OldTrade], int]:
+    """A file, its closed trades, and how many are open.
+
+    Raises:
+        BadConfig, BadTrades: see `import_trades`.
+    """
+    file = read_trade_file(name, data, settings.format, settings.strategy)
+    trades, still_open = _read(name, file, settings, now)
+    return file, trades, still_open
 
 
 def reasons_of(file_format: Format) -> Mapping[str, TerminationReason]:

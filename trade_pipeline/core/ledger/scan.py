@@ -123,7 +123,7 @@ def _scan(
             found.chains.append(chain)
         if sha256(content).digest() != content_hash:
             found.add_bad(BadRow(chain, seq, "content", "content does not have its content_hash"))
-        elif (name := _differing(columns, content, row[own:])) is not None:
+        elif (name := differing(columns, content, row[own:])) is not None:
             found.add_bad(BadRow(chain, seq, name, f"column {name} is not what the content says"))
         leaf = record_leaf(
             prefixes[chain], seq, content_hash, chain_hash, recorded + EPOCH_2000, unhashed
@@ -135,7 +135,8 @@ def _scan(
     return found
 
 
-def _differing(columns: Columns, content: bytes, values: tuple[Any, ...]) -> str | None:
+def differing(columns: Columns, content: bytes, values: tuple[Any, ...]) -> str | None:
+    """The first column that is not what a content says; ``content`` where it is none."""
     try:
         told = orjson.loads(content)
     except ValueError:

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-import orjson
 import psycopg
 
 from trade_pipeline.core.errors import BadConfig
@@ -31,7 +30,7 @@ class LiveRequest:
         Raises:
             BadConfig: they are of another time.
         """
-        return LiveConfig.parse(orjson.loads(self.settings))
+        return LiveConfig.from_json(self.settings)
 
 
 def order_session(

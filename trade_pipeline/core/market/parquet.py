@@ -22,6 +22,10 @@ INTEGER = pa.int64()
 NUMBER = pa.float64()
 TIME = pa.timestamp("us", tz="UTC")
 
+_LONGEST_TEXT = 1000
+# 1970 to 2200, in microseconds.
+_EARLIEST, _LATEST = 0, 7_258_118_400_000_000
+_OUTSIDE = "expected times between 1970 and 2200"
 _EXPECTED = {
     TEXT: "text",
     INTEGER: "integers",
@@ -57,7 +61,9 @@ def read(path: Path, schema: pa.Schema) -> pa.Table:
     file = _checked(path, schema)
     try:
         table = file.read(columns=schema.names).select(schema.names)
-    except (OSError, pa.ArrowException) as error:
+        # Also texts that are no UTF-8, and places beyond the end of a dictionary.
+        table.validate(full=True)
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise BadMarketData(f"{path}: cannot be read: {error}") from error
     for wanted in schema:
         column = table[wanted.name]
@@ -68,7 +74,33 @@ def read(path: Path, schema: pa.Schema) -> pa.Table:
         table = table.cast(pa.schema([pa.field(f.name, f.type) for f in schema]))
     except pa.ArrowException as error:
         raise BadMarketData(f"{path}: a value does not fit its column: {error}") from error
-    return table.combine_chunks()
+    table = table.combine_chunks()
+    for wanted in schema:
+        if wanted.type == TIME:
+            _require_times(path, table, wanted.name)
+        elif wanted.type == TEXT:
+            _require_texts(path, table, wanted.name)
+    return table
+
+
+def _require_times(path: Path, table: pa.Table, name: str) -> None:
+    """Refuse moments that are none: they could neither be shown nor added to."""
+    times = table[name].cast(INTEGER)
+    values = pc.fill_null(times, _EARLIEST).to_numpy()
+    refuse(
+        path,
+        (values < _EARLIEST) | (values >= _LATEST),
+        lambda row: f"{name} {values[row]}: {_OUTSIDE}",
+    )
+
+
+def _require_texts(path: Path, table: pa.Table, name: str) -> None:
+    """Refuse texts that PostgreSQL cannot hold, or that nobody would have written."""
+    texts = table[name].combine_chunks().dictionary
+    if pc.any(pc.match_substring(texts, "\0")).as_py():
+        raise BadMarketData(f"{path}: {name}: expected texts without NUL")
+    if (pc.max(pc.utf8_length(texts)).as_py() or 0) > _LONGEST_TEXT:
+        raise BadMarketData(f"{path}: {name}: expected texts of at most {_LONGEST_TEXT} characters")
 
 
 def column_names(path: Path) -> list[str]:
@@ -87,8 +119,14 @@ def time_range(path: Path, column: str) -> tuple[int, int]:
         for chunk in map(group.column, range(group.num_columns))
         if chunk.path_in_schema == column
     ]
-    if all(r is not None and r.has_min_max for r in ranges):
-        return micros(min(r.min for r in ranges)), micros(max(r.max for r in ranges))
+    if ranges and all(r is not None and r.has_min_max for r in ranges):
+        try:
+            first, last = micros(min(r.min for r in ranges)), micros(max(r.max for r in ranges))
+        except OverflowError:
+            first, last = -1, -1
+        if not _EARLIEST <= first <= last < _LATEST:
+            raise BadMarketData(f"{path}: column {column}: {_OUTSIDE}")
+        return first, last
     times = integers(read(path, schema), column)
     return int(times.min()), int(times.max())
 
@@ -206,7 +244,7 @@ def _open(path: Path) -> pq.ParquetFile:
         raise BadMarketData(
             f"{path}: the file is missing; put it there or name the recording's folder"
         ) from error
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise BadMarketData(f"{path}: is not a readable Parquet file: {error}") from error
 
 
@@ -217,6 +255,8 @@ def _checked(path: Path, schema: pa.Schema) -> pq.ParquetFile:
         if wanted.name not in file.schema_arrow.names:
             found = ", ".join(file.schema_arrow.names)
             raise BadMarketData(f"{path}: column {wanted.name} is missing (found: {found})")
+        if file.schema_arrow.names.count(wanted.name) > 1:
+            raise BadMarketData(f"{path}: column {wanted.name} is there twice")
         kind = file.schema_arrow.field(wanted.name).type
         if not _is_like(kind, wanted.type):
             expected = _EXPECTED[wanted.type]

@@ -251,6 +251,11 @@ class RecordedMarket(EventsOnly):
                 f"taxes {buy[row]}, {sell[row]} of {self._names[token[row]]}: expected 0..1"
             ),
         )
+        parquet.refuse(
+            path,
+            np.isinf(blocked) | (np.abs(blocked) > 1 << 62),
+            lambda row: f"sells_blocked_from {blocked[row]}: expected microseconds, or none",
+        )
         return {
             one: TradeRules(
                 float(buy[row]), float(sell[row]),

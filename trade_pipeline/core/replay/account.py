@@ -240,7 +240,7 @@ def _requests(connection: psycopg.Connection, account: str) -> list[tuple[dateti
     found = []
     for when, settings in rows:
         try:
-            found.append((when, LiveConfig.parse(orjson.loads(settings))))
+            found.append((when, LiveConfig.from_json(settings)))
         except BadConfig:
             # Of another time: as if nobody had stored them.
             continue

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import date, datetime
 from pathlib import Path
 
-import orjson
 import psycopg
 
 from trade_pipeline.core.errors import BadConfig
@@ -66,7 +65,7 @@ def settings_of(artifacts: ArtifactStore, session: Session) -> TradingConfig:
     """
     if session.params_ptr is None:
         raise BadConfig(f"session_id={session.session_id!r}: has no settings of a market")
-    return TradingConfig.parse(orjson.loads(artifacts.get(session.params_ptr)))
+    return TradingConfig.from_json(artifacts.get(session.params_ptr))
 
 
 def market_of(

@@ -16,13 +16,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import fsspec
 import orjson
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from trade_pipeline.core.canonical import canonical_bytes, sha256
-from trade_pipeline.core.errors import TradePipelineError
+from trade_pipeline.core.errors import TradePipelineError, shown
 from trade_pipeline.core.store.durable import write_durably
 
 HEAD_FORMAT = "trade-pipeline-head/1"
@@ -85,23 +86,45 @@ class Head:
             HeadDamaged: the file is none of a head with this number.
         """
         try:
-            told = orjson.loads(data)
-            if told["format"] != HEAD_FORMAT or told["number"] != number:
-                raise ValueError(f"format {told['format']!r}, number {told['number']!r}")
-            return cls(
-                number,
-                datetime.fromisoformat(told["created_at"]),
-                bytes.fromhex(told["previous"]),
-                tuple(
-                    Range(str(chain), int(first), int(last), bytes.fromhex(chain_hash))
-                    for chain, first, last, chain_hash in told["ranges"]
-                ),
-                int(told["count"]),
-                bytes.fromhex(told["root"]),
-                sha256(data),
-            )
-        except (ValueError, KeyError, TypeError) as error:
-            raise HeadDamaged(f"head {number} cannot be read: {error!r}") from None
+            told = _File.model_validate_json(data)
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]
+            where = ".".join(map(str, problem["loc"])) or "the file"
+            raise HeadDamaged(
+                f"head {number} cannot be read: {where}={shown(problem['input'])}: {problem['msg']}"
+            ) from None
+        if told.number != number:
+            raise HeadDamaged(f"head {number} cannot be read: its number is {told.number}")
+        return cls(
+            number,
+            told.created_at,
+            bytes.fromhex(told.previous),
+            tuple(
+                Range(chain, first, last, bytes.fromhex(chain_hash))
+                for chain, first, last, chain_hash in told.ranges
+            ),
+            told.count,
+            bytes.fromhex(told.root),
+            sha256(data),
+        )
+
+
+_Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+_Count = Annotated[int, Field(ge=0, lt=1 << 63)]
+
+
+class _File(BaseModel):
+    """What `Head.to_bytes` wrote."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    format: Literal["trade-pipeline-head/1"]
+    number: _Count
+    created_at: AwareDatetime
+    previous: _Hash
+    ranges: list[tuple[str, _Count, _Count, _Hash]]
+    count: _Count
+    root: _Hash
 
 
 class HeadFiles:

@@ -19,7 +19,7 @@ _DATABASES = {
     "dagster": ("dagster", ("dagster",)),
 }
 # The database's comment says that it went through all of this: raise the number with any change.
-_PREPARED = "trade_pipeline: roles and databases 1"
+_PREPARED = "trade_pipeline: roles and databases 2"
 
 
 def write_passwords(file: Path) -> None:
@@ -67,6 +67,10 @@ def prepare(connect: Callable[[str], psycopg.Connection], passwords: Mapping[str
         connection.execute(comment.format(sql.Literal(_PREPARED)))
 
 
+# Nobody's work is in them.
+_OTHERS = (SUPERUSER, "template1")
+
+
 def _make_roles(connection: psycopg.Connection, passwords: Mapping[str, str]) -> None:
     existing = {name for (name,) in connection.execute("SELECT rolname FROM pg_roles")}
     for role in ROLES:
@@ -86,13 +90,17 @@ def _make_roles(connection: psycopg.Connection, passwords: Mapping[str, str]) ->
 
 
 def _make_databases(connection: psycopg.Connection) -> None:
+    for other in _OTHERS:
+        connection.execute(
+            sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(other))
+        )
     existing = {name for (name,) in connection.execute("SELECT datname FROM pg_database")}
     for database, (owner, guests) in _DATABASES.items():
         name = sql.Identifier(database)
         if database not in existing:
             create = sql.SQL("CREATE DATABASE {} OWNER {}")
             connection.execute(create.format(name, sql.Identifier(owner)))
-        connection.execute(sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(name))
+        connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(name))
         connection.execute(
             sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(
                 name, sql.SQL(", ").join(sql.Identifier(guest) for guest in guests)

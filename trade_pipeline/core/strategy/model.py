@@ -9,19 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from trade_pipeline.core.canonical import canonical_bytes
-from trade_pipeline.core.errors import BadConfig
+from trade_pipeline.core.errors import BadConfig, shown
 from trade_pipeline.core.extensions.load import SETTING
 from trade_pipeline.core.features.calibration import platt_probability
 from trade_pipeline.core.features.preparation import Preparation
 from trade_pipeline.core.features.registry import FEATURES, AddedFeature
 from trade_pipeline.core.market.event import Floats
-from trade_pipeline.core.strategy.scorers import ESTIMATOR, OwnScorer, Scorer, Trees
+from trade_pipeline.core.strategy.scorers import OwnScorer, Scorer, Trees
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -132,28 +133,27 @@ class TradeModel:
             BadConfig: it is no such document, it is damaged, or it needs code of the user's own
                 that is not here or has changed.
         """
-        import xgboost as xgb
-
         try:
-            content: Mapping[str, Any] = orjson.loads(data)
-            if (form := content["format"]) != FORMAT:
-                raise BadConfig(f"model: format={form!r}, expected {FORMAT!r}")
-            preparation = Preparation.from_dict(content["preparation"])
-            _require_features(content.get("added_features", {}))
-            kind = OwnScorer if ESTIMATOR in content else Trees
-            return cls(
-                market=str(content["market"]),
-                preparation=preparation,
-                scorer=kind.of(content),
-                **{
-                    name: float(content[name])
-                    for name in ("base_return", "slope", "offset", "entry_confidence")
-                },
-            )
-        except BadConfig:
-            raise
-        except (KeyError, TypeError, ValueError, xgb.core.XGBoostError) as error:
-            raise BadConfig(f"model: incomplete or damaged: {error!r}") from error
+            content = _File.model_validate(orjson.loads(data))
+        except orjson.JSONDecodeError as error:
+            raise BadConfig(f"model: damaged: {error}") from None
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]
+            where = ".".join(map(str, problem["loc"])) or "the file"
+            raise BadConfig(
+                f"model: incomplete or damaged: {where}={shown(problem['input'])}: {problem['msg']}"
+            ) from None
+        preparation = Preparation.from_dict(content.preparation)
+        _require_features(content.added_features)
+        return cls(
+            market=content.market,
+            preparation=preparation,
+            scorer=content.scorer(preparation.columns),
+            base_return=content.base_return,
+            slope=content.slope,
+            offset=content.offset,
+            entry_confidence=content.entry_confidence,
+        )
 
 
 def _added(names: Sequence[str] | None = None) -> dict[str, str]:
@@ -182,3 +182,42 @@ def _require_features(learned: Mapping[str, str]) -> None:
                 f"model: it learned from the feature {name!r} of code {code}, this is "
                 f"{here[name]}; check out that code, or train a new model"
             )
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class _Estimator(_Part):
+    class_: str = Field(alias="class")
+    code: str
+    parameters: dict[str, Any]
+
+
+class _File(_Part):
+    """What `to_bytes` wrote; the parts are checked by who reads them."""
+
+    format: Literal["trade-model-1"]
+    market: Annotated[str, Field(min_length=1)]
+    preparation: dict[str, Any]
+    regressor: dict[str, Any] | None = None
+    classifier: dict[str, Any] | None = None
+    estimator: _Estimator | None = None
+    added_features: dict[str, str] = {}
+    base_return: float
+    slope: float
+    offset: float
+    entry_confidence: float
+
+    def scorer(self, columns: Sequence[str]) -> Scorer:
+        """What is in it: trees over some columns, or an estimator of the user's own.
+
+        Raises:
+            BadConfig: it is neither, or damaged.
+        """
+        own, trees = self.estimator, (self.regressor, self.classifier)
+        if own is not None and trees == (None, None):
+            return OwnScorer.of(own.class_, own.code, own.parameters)
+        if own is None and self.regressor is not None and self.classifier is not None:
+            return Trees.of(self.regressor, self.classifier, columns)
+        raise BadConfig("model: expected a regressor and a classifier, or an estimator")

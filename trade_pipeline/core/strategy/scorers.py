@@ -5,7 +5,7 @@ Either is plain data in the model's document, and nothing in that is executed wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,6 +15,7 @@ import orjson
 from trade_pipeline.core.errors import BadConfig
 from trade_pipeline.core.extensions.estimator import Estimator
 from trade_pipeline.core.extensions.load import class_of, error_line, split, version_of
+from trade_pipeline.core.features.trees import read_trees
 from trade_pipeline.core.market.event import Floats
 
 if TYPE_CHECKING:
@@ -67,9 +68,18 @@ class Trees:
         }
 
     @classmethod
-    def of(cls, content: Mapping[str, Any]) -> Trees:
-        """Read what `document` gave."""
-        return cls(_booster(content["regressor"]), _booster(content["classifier"]))
+    def of(
+        cls, regressor: Mapping[str, Any], classifier: Mapping[str, Any], columns: Sequence[str]
+    ) -> Trees:
+        """Read what `document` gave, over columns of these names.
+
+        Raises:
+            BadConfig: it is damaged, or has other inputs.
+        """
+        return cls(
+            read_trees(regressor, columns, "model: regressor", "reg:squarederror"),
+            read_trees(classifier, columns, "model: classifier", "binary:logistic"),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,14 +150,12 @@ class OwnScorer:
         }
 
     @classmethod
-    def of(cls, content: Mapping[str, Any]) -> OwnScorer:
+    def of(cls, reference: str, code: str, parameters: Mapping[str, Any]) -> OwnScorer:
         """Read what `document` gave.
 
         Raises:
             BadConfig: its module is not named, or is not the code that learned it.
         """
-        stored = content[ESTIMATOR]
-        reference, code = str(stored["class"]), str(stored["code"])
         own = class_of(reference, Estimator, ESTIMATOR)()
         here = version_of(split(reference)[0])
         if here != code:
@@ -155,7 +163,7 @@ class OwnScorer:
                 f"estimator={reference!r}: the model was learned by code {code}, this is {here}; "
                 "check out that code, or train a new model"
             )
-        return cls(reference, code, dict(stored["parameters"]), own)
+        return cls(reference, code, parameters, own)
 
     def _score(self, row: Floats) -> float:
         named = f"estimator {self.reference}: predict()"
@@ -173,11 +181,3 @@ def _has_null(value: Any) -> bool:
     if isinstance(value, dict):
         return any(map(_has_null, value.values()))
     return any(map(_has_null, value)) if isinstance(value, list) else value is None
-
-
-def _booster(document: Mapping[str, Any]) -> xgb.Booster:
-    import xgboost as xgb
-
-    booster = xgb.Booster({"nthread": 1})
-    booster.load_model(bytearray(orjson.dumps(document)))
-    return booster

@@ -19,6 +19,7 @@ from trade_pipeline.core.market.providers.observation import (
     Amount,
     Bounds,
     Count,
+    Name,
     Percent,
     TokenObservation,
     positive,
@@ -59,7 +60,7 @@ class _Community(Fields):
 
 class _Coin(Fields):
     id: str
-    symbol: str
+    symbol: Name
     market_data: _MarketData
     votes_up: Percent = Field(alias="sentiment_votes_up_percentage")
     community_data: _Community | None = None
@@ -67,7 +68,7 @@ class _Coin(Fields):
 
 class _Listed(Fields):
     id: str
-    symbol: str
+    symbol: Name
     current_price: Amount
     market_cap: Amount
     total_volume: Amount

@@ -17,6 +17,7 @@ from trade_pipeline.core.market.providers.observation import (
     CHAINS,
     Amount,
     Bounds,
+    Name,
     TokenObservation,
     positive,
     same_contract,
@@ -54,7 +55,7 @@ class _Platform(Fields):
 class _Coin(Fields):
     id: int
     slug: str
-    symbol: str
+    symbol: Name
     platform: _Platform | None
     quote: _Quotes
     self_reported_market_cap: Amount = None

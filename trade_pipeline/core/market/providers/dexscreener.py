@@ -12,7 +12,8 @@ from trade_pipeline.core.market.providers.http import Fields, ProviderClient
 from trade_pipeline.core.market.providers.observation import (
     CHAINS,
     Amount,
-    Count,
+    Milliseconds,
+    Name,
     TokenObservation,
     positive,
     provider_chain,
@@ -25,7 +26,7 @@ CHAIN_NAMES = {name: name for name in CHAINS}
 
 class _Token(Fields):
     address: str
-    symbol: str
+    symbol: Name
 
 
 class _Day(Fields):
@@ -47,7 +48,7 @@ class _Pair(Fields):
     liquidity: _Liquidity = _Liquidity()
     fdv: Amount = None
     market_cap: Amount = Field(alias="marketCap", default=None)
-    created: Count = Field(alias="pairCreatedAt", default=None)
+    created: Milliseconds = Field(alias="pairCreatedAt", default=None)
 
 
 class DexScreener:

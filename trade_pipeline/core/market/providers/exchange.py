@@ -157,7 +157,10 @@ class Exchange:
         await self._guard.run(lambda: self._call(self._exchange.load_markets))
 
     def _observation(self, symbol: str, ticker: Mapping[str, Any]) -> TokenObservation:
-        content = orjson.dumps(dict(ticker), option=orjson.OPT_SORT_KEYS, default=str)
+        try:
+            content = orjson.dumps(dict(ticker), option=orjson.OPT_SORT_KEYS, default=str)
+        except orjson.JSONEncodeError as error:
+            raise ProviderAnswerInvalid(self.provider, "ticker", ticker, str(error)) from None
         answer = Answer(self.provider, content, self._clock.micros())
         said = answer.read(_Ticker)
         base, _, quote = symbol.partition("/")

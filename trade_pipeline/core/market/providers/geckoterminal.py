@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from pydantic import AwareDatetime
-
 from trade_pipeline.core.clock import Clock
 from trade_pipeline.core.ids import micros
 from trade_pipeline.core.market.event import TokenFacts
@@ -15,6 +13,8 @@ from trade_pipeline.core.market.providers.http import Answer, Fields, ProviderCl
 from trade_pipeline.core.market.providers.observation import (
     Amount,
     Bounds,
+    Moment,
+    Name,
     TokenObservation,
     positive,
     provider_chain,
@@ -42,13 +42,13 @@ class _Day(Fields):
 
 class _Attributes(Fields):
     address: str
-    name: str
+    name: Name
     base_token_price_usd: Amount
     fdv_usd: Amount
     market_cap_usd: Amount
     reserve_in_usd: Amount
     volume_usd: _Day
-    pool_created_at: AwareDatetime | None
+    pool_created_at: Moment | None
 
 
 class _Id(Fields):

@@ -21,6 +21,7 @@ from trade_pipeline.core.market.providers.observation import (
     Amount,
     Count,
     Flag,
+    Name,
     Percent,
     Share,
     TokenObservation,
@@ -88,7 +89,7 @@ class _Evm(Fields):
     creator_percent: Share = None
     owner_address: str | None = None
     owner_percent: Share = None
-    token_symbol: str | None = None
+    token_symbol: Name | None = None
     holders: list[_Holder] | None = None
     lp_holders: list[_Holder] | None = None
     dex: list[_Dex] = Field(default_factory=list)

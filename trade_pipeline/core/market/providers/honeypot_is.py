@@ -15,6 +15,7 @@ from trade_pipeline.core.market.providers.http import Fields, ProviderClient
 from trade_pipeline.core.market.providers.observation import (
     Amount,
     Count,
+    Name,
     Percent,
     TokenObservation,
     fraction,
@@ -26,7 +27,7 @@ CHAIN_NAMES = {"ethereum": "1", "bsc": "56", "base": "8453"}
 
 
 class _Token(Fields):
-    symbol: str | None = None
+    symbol: Name | None = None
     holders: Count = Field(alias="totalHolders", default=None)
 
 

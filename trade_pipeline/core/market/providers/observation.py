@@ -8,13 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
 from trade_pipeline.core.market.event import TokenFacts
 from trade_pipeline.core.market.providers.errors import TokenNotListed
 from trade_pipeline.core.market.providers.http import Answer
+from trade_pipeline.core.validation import shown_name
 
 # The chains by our names; each adapter knows its provider's.
 CHAINS = (
@@ -24,6 +26,9 @@ CHAINS = (
 
 # Nobody's: what lies there is burned.
 BURNED = ("0x" + "0" * 40, "0x" + "0" * 36 + "dead", "1nc1nerator11111111111111111111111111111111")
+
+# No token was traded before, and none can have been later.
+_FIRST_YEAR, _END_YEAR = 2009, 2200
 
 
 def provider_chain(provider: str, names: Mapping[str, str], chain: str) -> str:
@@ -54,7 +59,22 @@ Amount = Annotated[
 ]
 Share = Annotated[Annotated[float, Field(ge=0, le=1.0001)] | None, BeforeValidator(_number)]
 Percent = Annotated[Annotated[float, Field(ge=0, le=100.01)] | None, BeforeValidator(_number)]
-Count = Annotated[Annotated[int, Field(ge=0)] | None, BeforeValidator(_number)]
+Count = Annotated[Annotated[int, Field(ge=0, lt=1 << 53)] | None, BeforeValidator(_number)]
+# What a token, or whoever made it, is called.
+Name = Annotated[str, AfterValidator(lambda text: shown_name(text) or "")]
+
+
+def _moment(value: datetime) -> datetime:
+    if not _FIRST_YEAR <= value.year < _END_YEAR:
+        raise ValueError(f"a time between {_FIRST_YEAR} and {_END_YEAR} is expected")
+    return value
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_moment)]
+# Milliseconds since 1970-01-01 UTC, before the year 2200.
+Milliseconds = Annotated[
+    Annotated[int, Field(ge=0, lt=7_258_118_400_000)] | None, BeforeValidator(_number)
+]
 # GoPlus writes truths as "0" and "1".
 Flag = Annotated[bool | None, BeforeValidator(_unknown_if_empty)]
 

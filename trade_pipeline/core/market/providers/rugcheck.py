@@ -15,6 +15,7 @@ from trade_pipeline.core.market.providers.http import Fields, ProviderClient
 from trade_pipeline.core.market.providers.observation import (
     Amount,
     Count,
+    Name,
     Percent,
     TokenObservation,
     fraction,
@@ -52,7 +53,7 @@ class _Market(Fields):
 
 
 class _Risk(Fields):
-    name: str
+    name: Name
 
 
 class _Account(Fields):

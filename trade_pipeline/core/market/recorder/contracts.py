@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trade_pipeline.core.market.recorder.node import Call, EthereumNode, Log
+from trade_pipeline.core.validation import shown_name
 
 PAIR_CREATED = "0x0d3648bd0f6ba80134a33ba9275ac585d9d315f0ad8355cddefde31afa28d0e9"
 SYNC = "0x1c411e9a96e071241c2f21f7726b17ae89e3cab4c78be50e062b03a9fffbbad1"
@@ -150,4 +151,4 @@ def text_in(data: bytes) -> str | None:
         raw = data[2 * _WORD : 2 * _WORD + word(data, 1)]
     else:
         return None
-    return raw.decode("utf-8", "replace").replace("\0", "").strip() or None
+    return shown_name(raw.decode("utf-8", "replace"))

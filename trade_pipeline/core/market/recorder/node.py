@@ -224,9 +224,9 @@ class EthereumNode:
                     raise ProviderUnavailable(self.provider, "too many requests")
 
         answer = await self._client.request("POST", "", json=batch, check=check)
-        by_number = {reply.id: reply for reply in _replies(answer)}
-        missing = set(range(len(batch))) - set(by_number)
-        if missing:
+        replies = _replies(answer)
+        by_number = {reply.id: reply for reply in replies}
+        if len(replies) != len(batch) or set(by_number) != set(range(len(batch))):
             raise ProviderAnswerInvalid(self.provider, "id", sorted(by_number, key=str), "all ids")
         return [by_number[number] for number in range(len(batch))], answer
 

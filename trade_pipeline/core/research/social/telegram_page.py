@@ -10,6 +10,9 @@ from trade_pipeline.core.ids import micros
 from trade_pipeline.core.market.providers.errors import ProviderAnswerInvalid
 from trade_pipeline.core.market.providers.http import Answer
 
+# A page of twenty posts has 100 KB; the parser's time grows with the square of a damaged one.
+MAX_BYTES = 1 << 20
+
 
 @dataclass(slots=True)
 class Post:
@@ -34,7 +37,10 @@ class _Page(HTMLParser):
         if "tgme_widget_message" in classes and (name := given.get("data-post")):
             self.posts.append(Post(int(name.rpartition("/")[2])))
         elif tag == "time" and self.posts and (when := given.get("datetime")):
-            self.posts[-1].at = micros(datetime.fromisoformat(when))
+            at = datetime.fromisoformat(when)
+            if at.utcoffset() is None:
+                raise ValueError(f"time={when!r}: has no time zone")
+            self.posts[-1].at = micros(at)
         if self.inside:
             self.inside += tag == "div"
             self.posts[-1].text += "\n" if tag == "br" else ""
@@ -56,6 +62,10 @@ def posts_of(answer: Answer) -> list[Post]:
     Raises:
         ProviderAnswerInvalid: it is no page of a channel, or a post has no time.
     """
+    if len(answer.content) > MAX_BYTES:
+        raise ProviderAnswerInvalid(
+            answer.provider, "body", len(answer.content), f"at most {MAX_BYTES:,} bytes"
+        )
     text = answer.content.decode("utf-8", "replace")
     page = _Page()
     try:
