@@ -23,6 +23,7 @@ from trade_pipeline.core.ledger.scan import differing
 from trade_pipeline.core.ledger.tables import RecordTable
 from trade_pipeline.core.records import OrderEvent, Record, TerminationReason
 from trade_pipeline.core.strategy.model import TradeModel
+from trade_pipeline.core.strategy.scorers import Trees
 from trade_pipeline_tests.core import samples
 from trade_pipeline_tests.fuzz.parser import Parser
 
@@ -70,10 +71,8 @@ def _trade_model() -> TradeModel:
         given = {"objective": objective, "max_depth": 2, "nthread": 1}
         return xgb.train(given, xgb.DMatrix(matrix, label), 2)
 
-    return TradeModel(
-        "simulated", preparation, fit("reg:squarederror", target), fit("binary:logistic", target > 0),
-        0.01, 1.0, 0.0, 0.5,
-    )  # fmt: skip
+    trees = Trees(fit("reg:squarederror", target), fit("binary:logistic", target > 0))
+    return TradeModel("simulated", preparation, trees, 0.01, 1.0, 0.0, 0.5)
 
 
 def _rug_risk() -> RugRisk:
