@@ -17,7 +17,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import dagster as dg
 from dagster._core.definitions.reconstruct import ReconstructableRepository
-from dagster._core.events import RunFailureReason
+from dagster._core.events import JobFailureData, RunFailureReason
 from dagster._core.execution.plan.objects import ErrorSource
 from dagster._core.launcher import WorkerStatus
 
@@ -29,7 +29,7 @@ from trade_pipeline.defs.instance import RANGE_TAG, failures_of
 LAUNCH = "trade_pipeline/launch"
 ATTEMPTS = 3
 POLL_SECONDS = 0.5
-_HEALTH_SECONDS = 5.0
+HEALTH_SECONDS = 5.0
 _CANCEL_SECONDS = 15.0
 _UNDER_WAY = [
     dg.DagsterRunStatus.NOT_STARTED,
@@ -218,7 +218,7 @@ def _end_lost_runs(instance: dg.DagsterInstance, under_way: Mapping[str, _UnderW
     """Report runs as failed whose worker is gone; the daemon does so as well where there is one."""
     launcher = instance.run_launcher
     now = time.monotonic()
-    due = [run_id for run_id, one in under_way.items() if now - one.looked >= _HEALTH_SECONDS]
+    due = [run_id for run_id, one in under_way.items() if now - one.looked >= HEALTH_SECONDS]
     if not due or not launcher.supports_check_run_worker_health:
         return
     for run in instance.get_runs(dg.RunsFilter(run_ids=due)):
@@ -260,7 +260,8 @@ def _failure(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | _Lost | 
     if own:
         return "; ".join(own)
     ends = [event for event in events if event.event_type == kinds.RUN_FAILURE]
-    reason = ends[-1].job_failure_data.failure_reason if ends else None
+    data = ends[-1].event_specific_data if ends else None
+    reason = data.failure_reason if isinstance(data, JobFailureData) else None
     why = (ends[-1].message if ends else None) or "nothing was told"
     if reason == RunFailureReason.JOB_INITIALIZATION_FAILURE:
         return why

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import boto3
 import pytest
+from cluster import object_store
 
 from trade_pipeline.core.canonical import address_of
 from trade_pipeline.core.ledger.bulk import append_bulk
@@ -17,7 +18,6 @@ from trade_pipeline.core.store.artifacts import ArtifactDamaged, ArtifactStore
 from trade_pipeline.core.store.database import Database
 from trade_pipeline.core.store.head_files import Head, HeadFiles
 from trade_pipeline_tests.core import samples
-from trade_pipeline_tests.object_store import object_store
 
 DATA = b'{"stop":15}'
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)

@@ -1,0 +1,141 @@
+"""How much faster is an experiment on two Celery workers than on one: one command, one run.
+
+    python benchmarks/celery_workers.py [--days 14] [--seeds 4] [--rounds 2] [--json]
+
+Each measurement is the same experiment on a cluster of its own (PostgreSQL, Valkey, S3, workers
+with homes of their own), whose workers have executed a session before.  Prints the wall time of
+`trade-pipeline experiment run` and of its runs alone, beside what two processes that only compute
+gain over one on this machine at the same time, and how busy it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+from cluster import Cluster
+
+_PATIENCE = 3600.0
+_LOOP = "sum(i * i for i in range(30_000_000))"
+_FILE = """
+name: {name}
+market: simulated
+start: {start}
+end: {end}
+seeds: {seeds}
+set: {{simulator.burn_in_days: 3}}
+grid: {{strategy.exits.stop_loss: [0.15, 0.3]}}
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--days", type=int, default=14)
+    parser.add_argument("--seeds", type=int, default=4, help="markets; two sessions on each")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    psutil.cpu_percent()
+    found: dict[int, list[dict[str, float]]] = {1: [], 2: []}
+    floors = []
+    for number in range(options.rounds):
+        # Neither is always first: what else runs on the machine changes.
+        for workers in (1, 2) if number % 2 == 0 else (2, 1):
+            with tempfile.TemporaryDirectory(
+                prefix="benchmark", ignore_cleanup_errors=True
+            ) as folder:
+                found[workers].append(measured(Path(folder), workers, options.days, options.seeds))
+        floors.append(_gain_of_computing())
+    facts = _facts(found, floors, 2 * options.seeds)
+    if options.json:
+        print(json.dumps(facts, indent=2))
+    else:
+        for name, value in facts.items():
+            print(f"{name.replace('_', ' '):>34}  {value}")
+
+
+def measured(folder: Path, workers: int, days: int, seeds: int) -> dict[str, float]:
+    """One experiment on so many workers; seconds of the command and of its runs."""
+    with Cluster(folder) as cluster:
+        for number in range(workers):
+            cluster.worker(f"machine{number}")
+        # As many sessions at once as there are workers: each has imported what a session needs.
+        _run(cluster, "warm", days=2, seeds=[1000 + n for n in range(workers)])
+        began = time.perf_counter()
+        _run(cluster, "measured", days=days, seeds=list(range(1, seeds + 1)))
+        seconds = time.perf_counter() - began
+        url = cluster.shared["TRADE_PIPELINE_DAGSTER_URL"].replace("+psycopg2", "")
+        with psycopg.connect(url) as connection:
+            row = connection.execute(
+                "SELECT max(r.end_time) - min(r.start_time), sum(r.end_time - r.start_time) "
+                "FROM runs r JOIN run_tags t USING (run_id) "
+                "WHERE t.key = 'trade_pipeline/experiment' AND t.value = 'measured'"
+            ).fetchone()
+    assert row is not None
+    return {"command": seconds, "runs": row[0], "busy": row[1]}
+
+
+def _run(cluster: Cluster, name: str, days: int, seeds: list[int]) -> None:
+    start = date(2026, 1, 5)
+    file = cluster.folder / f"{name}.yaml"
+    file.write_text(
+        _FILE.format(name=name, start=start, end=start + timedelta(days=days), seeds=seeds)
+    )
+    asked = cluster.command(
+        "asker", "experiment", "run", "--json", str(file), stdout=subprocess.PIPE
+    )
+    out, _ = asked.communicate(timeout=_PATIENCE)
+    if asked.returncode or json.loads(out)["failed"]:
+        sys.exit(f"the experiment {name} failed: {out.decode()}")
+
+
+def _gain_of_computing() -> float:
+    """How much more two processes compute than one, now."""
+
+    def seconds(processes: int) -> float:
+        began = time.perf_counter()
+        running = [subprocess.Popen([sys.executable, "-c", _LOOP]) for _ in range(processes)]
+        for one in running:
+            one.wait()
+        return time.perf_counter() - began
+
+    return 2 * seconds(1) / seconds(2)
+
+
+def _facts(
+    found: dict[int, list[dict[str, float]]], floors: list[float], sessions: int
+) -> dict[str, Any]:
+    def median(workers: int, what: str) -> float:
+        return statistics.median(one[what] for one in found[workers])
+
+    facts: dict[str, Any] = {"sessions": sessions, "measurements_of_each": len(floors)}
+    for workers in found:
+        for what in ("command", "runs"):
+            facts[f"{what}_seconds_with_{workers}"] = round(median(workers, what), 2)
+    return facts | {
+        "ratio_of_the_command": round(median(1, "command") / median(2, "command"), 3),
+        "ratio_of_its_runs": round(median(1, "runs") / median(2, "runs"), 3),
+        "ratio_of_computing_alone": round(statistics.median(floors), 3),
+        "seconds_of_each": {
+            str(workers): [round(one["command"], 1) for one in rounds]
+            for workers, rounds in found.items()
+        },
+        "processors": os.cpu_count(),
+        "processors_busy_percent": psutil.cpu_percent(),
+        "load_average": [round(one, 1) for one in os.getloadavg()],
+    }
+
+
+if __name__ == "__main__":
+    main()
