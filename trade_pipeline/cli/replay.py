@@ -97,10 +97,13 @@ def _replay_on_workers(
 ) -> dict[str, Any]:
     """The same by a run for each day on which sessions begin, whose results are put together."""
     from trade_pipeline.core.replay import joined, session_days
+    from trade_pipeline.core.replay.markets import Markets
     from trade_pipeline.core.session.stored import read_session
     from trade_pipeline.defs.daily_runs import is_partition
     from trade_pipeline.defs.replays import FACTS
 
+    # What is no recording is refused at once, and not by every run.
+    Markets(data, mentions)
     with store.database.connect("trade_reader") as connection:
         begun = session_days(connection)
         if session is not None:

@@ -53,7 +53,11 @@ def run_days(
         signals_end_it(),
     ):
         failed = launch_and_wait(instance, launches, advance=advance)
-        made = {one.address(): _made(instance, one, asset) for one in launches}
+        ended_badly = {one.launch.address(): one.run_id for one in failed}
+        made = {}
+        for one in launches:
+            run_id = ended_badly.get(one.address()) or _newest(instance, one)
+            made[one.address()] = None if run_id is None else _made(instance, run_id, asset)
     return (
         [found for found in made.values() if found is not None],
         [one for one in failed if made[one.launch.address()] is None],
@@ -65,14 +69,19 @@ def is_partition(day: date) -> bool:
     return DAYS.has_partition_key(day.isoformat())
 
 
-def _made(instance: dg.DagsterInstance, launch: Launch, asset: str) -> Mapping[str, Any] | None:
-    """What the newest run of some work says of an asset; None where it did not make it."""
-    for run in instance.get_runs(dg.RunsFilter(tags={LAUNCH: launch.address()}), limit=1):
-        records = instance.get_records_for_run(
-            run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
-        ).records
-        for record in records:
-            found = record.asset_materialization
-            if found is not None and found.asset_key.to_user_string() == asset:
-                return {name: value.value for name, value in found.metadata.items()}
+def _newest(instance: dg.DagsterInstance, launch: Launch) -> str | None:
+    """The run that did some work last."""
+    runs = instance.get_runs(dg.RunsFilter(tags={LAUNCH: launch.address()}), limit=1)
+    return runs[0].run_id if runs else None
+
+
+def _made(instance: dg.DagsterInstance, run_id: str, asset: str) -> Mapping[str, Any] | None:
+    """The metadata that a run gave an asset; None where it did not make it."""
+    records = instance.get_records_for_run(
+        run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
+    ).records
+    for record in records:
+        found = record.asset_materialization
+        if found is not None and found.asset_key.to_user_string() == asset:
+            return {name: value.value for name, value in found.metadata.items()}
     return None

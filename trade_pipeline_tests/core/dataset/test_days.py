@@ -43,7 +43,7 @@ def session_id(fresh_database: Database, artifacts: ArtifactStore) -> str:
 def shuffled(seed: int) -> list[tuple[int, int]]:
     """Every day in no order, some of them twice."""
     dice = random.Random(seed)
-    numbers = list(range(DAYS)) + [dice.randrange(DAYS)]
+    numbers = [*range(DAYS), dice.randrange(DAYS)]
     dice.shuffle(numbers)
     return [(START + n * DAY, START + (n + 1) * DAY) for n in numbers]
 
