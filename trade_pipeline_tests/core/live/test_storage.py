@@ -125,6 +125,9 @@ class Phases:
         self._venue.legs.append("taken")
         return accepted
 
+    def goes_on(self, session: LiveSession) -> bool:
+        return "entry" in self.afterwards()
+
     def during(self) -> list[str]:
         legs = self._venue.legs
         return legs[legs.index("refused") + 1 : legs.index("taken") if "taken" in legs else None]
@@ -138,7 +141,14 @@ def test_a_read_only_database_stops_entries_and_no_exit_and_all_is_recorded_when
 ) -> None:
     venue, told = QuickVenue(), list[tuple[str, str]]()
     phases = Phases(store, venue, read_only)
-    done = trade(store, venue, phases.begins, phases.ends, tell=lambda *said: told.append(said))
+    done = trade(
+        store,
+        venue,
+        phases.begins,
+        phases.ends,
+        phases.goes_on,
+        tell=lambda *said: told.append(said),
+    )
     assert set(phases.during()) == {"exit"}
     # Nobody looks at tokens meanwhile, and it goes on by itself.
     assert done.dropped_looks > 0
@@ -179,7 +189,7 @@ def test_what_was_sold_without_a_record_by_a_session_that_died_is_booked_and_not
         trade(store, venue)
     read_only(False)
     venue.legs.append("taken")
-    done = trade(store, venue)
+    done = trade(store, venue, phases.goes_on)
     found = [one for one in done.findings if one.kind == "sold_unrecorded"]
     assert len(found) == sold
     assert all(one.explained for one in found)
@@ -312,7 +322,7 @@ def test_a_disk_that_is_really_full_stops_entries_and_no_exit(small: Small) -> N
         # A heartbeat takes no room, and the lease holds.
         return bool(phases.begins(session))
 
-    done = trade(small.store, venue, begins, phases.ends, limits={"min_free_mb": 0})
+    done = trade(small.store, venue, begins, phases.ends, phases.goes_on, limits={"min_free_mb": 0})
     assert set(phases.during()) == {"exit"}
     assert "entry" in phases.afterwards()
     require_all_recorded(small.store, venue)
@@ -347,7 +357,7 @@ def test_little_room_stops_entries_and_what_goes_on_is_recorded(small: Small, wh
         return accepted
 
     phases = Phases(store, venue, lambda _: None)
-    done = trade(store, venue, low, room, limits={"min_free_mb": 40})
+    done = trade(store, venue, low, room, phases.goes_on, limits={"min_free_mb": 40})
     assert set(phases.during()) == {"exit"}
     assert "entry" in phases.afterwards()
     require_all_recorded(store, venue)

@@ -79,7 +79,7 @@ class EventfulFeed(ReplayFeed):
     """A replay before each of whose batches something may happen.
 
     Each step is called until it gives True, or what has to become true before the market goes on;
-    then the next one is.
+    then the next one is.  After the last one the market is over.
     """
 
     session: LiveSession
@@ -102,6 +102,8 @@ class EventfulFeed(ReplayFeed):
                     del self.steps[0]
                     if done is not True:
                         await self.wait_for(done)
+                    if not self.steps:
+                        break
                 last = batch.upto
             yield batch
         # Nothing that waits for the database is left behind.
