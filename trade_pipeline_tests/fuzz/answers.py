@@ -18,7 +18,7 @@ from trade_pipeline.core.market.providers.http import Answer
 from trade_pipeline.core.market.providers.observation import Bounds, TokenObservation
 from trade_pipeline.core.market.recorder.node import EthereumNode
 from trade_pipeline.core.research.social.reading import Subject
-from trade_pipeline.core.research.social.sources import X, Feed, Reddit
+from trade_pipeline.core.research.social.sources import Feed, Reddit, X
 from trade_pipeline.core.research.social.telegram_page import posts_of
 from trade_pipeline.local_exchange.api import Params
 from trade_pipeline.local_exchange.errors import Refused

@@ -15,9 +15,9 @@ import pandas as pd
 from trade_pipeline.core.canonical import canonical_bytes
 from trade_pipeline.core.features.hot import HotFeatures
 from trade_pipeline.core.features.preparation import Preparation
+from trade_pipeline.core.features.registry import NAMES
 from trade_pipeline.core.features.rug_classifier import RugClassifier, RugSettings
 from trade_pipeline.core.features.rug_risk import INPUTS, RugRisk
-from trade_pipeline.core.features.registry import NAMES
 from trade_pipeline.core.ledger.columns import Columns
 from trade_pipeline.core.ledger.scan import differing
 from trade_pipeline.core.ledger.tables import RecordTable
