@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, LiteralString, TypeVar
 from uuid import UUID
 
 import orjson
@@ -358,7 +358,7 @@ def uuid_of(given: UUID | str) -> UUID:
 def complete_trade_record(connection: psycopg.Connection, uuid: UUID) -> dict[str, Any]:
     """See `TradeTrackingSystem.get_complete_trade_record`."""
 
-    def contents(query: str) -> list[dict[str, Any]]:
+    def contents(query: LiteralString) -> list[dict[str, Any]]:
         rows = connection.execute(query, (uuid,)).fetchall()
         return [orjson.loads(content) for (content,) in rows]
 

@@ -13,7 +13,6 @@ import orjson
 from trade_pipeline import verify_proof
 from trade_pipeline.core.canonical import canonical_bytes, sha256
 from trade_pipeline.core.config import read_file
-from trade_pipeline.core.errors import TradePipelineError
 from trade_pipeline.core.experiment.definition import read_definition
 from trade_pipeline.core.experiment.design import Design, Variant, World
 from trade_pipeline.core.imports.importing import ImportSettings, read_trades
@@ -46,10 +45,15 @@ def _settings(folder: Path) -> list[Parser]:
     live = LiveConfig(replay=replay).model_dump_json().encode()
     toml = (
         b'account = "paper"\nwindow_hours = 24.0 # hours\nmax_behind_seconds = 2\n\n[limits]\n'
-        b'max_orders_per_minute = 10\n[replay]\nmarket = "simulated"\nstart = 2026-05-30T12:00:00Z\n'
-        b'end = "2026-06-01T12:00:00Z"\n[trading.universe]\nmarket_cap_min = 1e5\n'
+        b'max_orders_per_minute = 10\n[replay]\nmarket = "simulated"\n'
+        b"start = 2026-05-30T12:00:00Z\n"
+        b'end = "2026-06-01T12:00:00Z"\n[trading.strategy.exits]\nstop_loss = 0.2\n'
     )
-    yaml = b"account: paper\nlimits:\n  max_orders_per_minute: 10\nreplay: {start: 2026-05-30T12:00:00Z,\n  end: 2026-06-01}\ntrading:\n  exits: &a\n    stop_loss: 0.15\n"
+    yaml = (
+        b"account: paper\nlimits:\n  max_orders_per_minute: 10\nreplay: {start: 2026-05-30T12:00:00Z,"
+        b"\n  end: '2026-06-01T12:00:00Z'}\ntrading:\n  strategy:\n    exits: &a\n"
+        b"      stop_loss: 0.15\n"
+    )
 
     def reader(end: str):  # type: ignore[no-untyped-def]
         def parse(data: bytes) -> object:
@@ -78,16 +82,16 @@ def _experiments(folder: Path) -> list[Parser]:
         "start": "2026-01-01",
         "end": "2026-01-08",
         "seeds": [1, 2],
-        "set": {"universe.market_cap_min": 1e5},
-        "grid": {"exits.stop_loss": [0.1, 0.2]},
+        "set": {"strategy.exits.profit_target": 0.4},
+        "grid": {"strategy.exits.stop_loss": [0.1, 0.2]},
         "metric": "sharpe",
     }
     toml = b"\n".join(
         f"{name} = {json.dumps(v)}".encode() for name, v in given.items() if not isinstance(v, dict)
     )
-    toml += b'\n[set]\n"universe.market_cap_min" = 1e5\n[grid]\n"exits.stop_loss" = [0.1, 0.2]\n'
+    toml += b'\n[set]\n"strategy.exits.profit_target" = 0.4\n[grid]\n"strategy.exits.stop_loss" = [0.1, 0.2]\n'
     yaml = b"\n".join(f"{name}: {json.dumps(v)}".encode() for name, v in given.items())
-    yaml += b"\nvariants:\n  wide: {exits.stop_loss: 0.3}\n"
+    yaml += b"\nvariants:\n  wide: {strategy.exits.stop_loss: 0.3}\n"
 
     def reader(end: str):  # type: ignore[no-untyped-def]
         return lambda data: read_definition(_file(folder, f"experiment{end}", data))
@@ -95,7 +99,7 @@ def _experiments(folder: Path) -> list[Parser]:
     world = World("simulated", samples.ADDRESS, date(2026, 1, 1), date(2026, 1, 8), 7)
     design = Design(
         "stops", "", "sharpe", "a", True, (world,),
-        {n: Variant(samples.ADDRESS, {"exits.stop_loss": 0.1}) for n in "ab"},
+        {n: Variant(samples.ADDRESS, {"strategy.exits.stop_loss": 0.1}) for n in "ab"},
     )  # fmt: skip
     return [
         Parser("experiment in YAML", "text", [yaml], reader(".yaml"), 3),
@@ -181,4 +185,3 @@ def _proof() -> bytes:
 
 # What an authority answered that stamped nothing: PKIStatusInfo with the status rejection.
 _STAMP = bytes.fromhex("3005300302010a") + bytes.fromhex("30073005020102030100")
-assert TradePipelineError

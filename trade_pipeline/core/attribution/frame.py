@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import LiteralString, TYPE_CHECKING
 
 import numpy as np
 import psycopg
@@ -102,7 +102,7 @@ def read_sentiment(
 
 def _frame(
     connection: psycopg.Connection,
-    query: str,
+    query: LiteralString,
     columns: Sequence[str],
     sessions: Sequence[str] | None,
     **given: object,

@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
-from typing import Self
+from typing import LiteralString, Self
 
 import orjson
 import psycopg
@@ -252,7 +252,7 @@ def holder_is_connected(connection: psycopg.Connection, account: str) -> bool:
     return bool(_one(connection, query, _LOCK_KIND, account))
 
 
-def _one(connection: psycopg.Connection, query: str, *values: object) -> object:
+def _one(connection: psycopg.Connection, query: LiteralString, *values: object) -> object:
     row = connection.execute(query.encode(), values).fetchone()
     if row is None:
         raise StoreUnavailable("the database gave no answer")
