@@ -38,6 +38,11 @@ PORTS = {
     "webserver": 3000, "proxy": 2020,
 }  # fmt: skip
 _POLL_SECONDS = 1.0
+# As a container with `read_only`: nothing can be written but the volumes ($0) and a new /tmp.
+_READ_ONLY = (
+    'mount --make-rprivate / && mount --bind "$0" "$0" && mount -t tmpfs tmpfs /tmp '
+    '&& mount -o remount,bind,ro / && exec "$@"'
+)
 # Until a service is healthy: it loads its code, beside others.
 PATIENCE = 400.0
 
@@ -71,7 +76,8 @@ class Composition:
     """The services of compose.yaml on loopback.
 
     Args:
-        folder: where secrets, volumes and logs go; others may enter it (PostgreSQL's account).
+        folder: where secrets, volumes and logs go; others may enter it (PostgreSQL's account), and
+            it is not in /tmp, which is empty for each service.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -163,8 +169,9 @@ class Composition:
             AssertionError: it ended with another code than 0.
         """
         done = subprocess.run(
-            list(command), env=self.environment(name), cwd=self.home, capture_output=True,
-            text=True, timeout=PATIENCE, executable=self._program(name, command[0]), check=False,
+            self._confined([self._program(name, command[0]), *command[1:]]),
+            env=self.environment(name), cwd=self.home, capture_output=True, text=True,
+            timeout=PATIENCE, check=False,
         )  # fmt: skip
         assert done.returncode == 0, (
             f"{name}: {command}: {done.stdout[-2000:]}{done.stderr[-3000:]}"
@@ -236,10 +243,17 @@ class Composition:
     def _spawn(self, name: str, command: Sequence[str]) -> subprocess.Popen[bytes]:
         with (self.folder / f"{name}.log").open("ab") as log:
             return subprocess.Popen(
-                list(command), executable=self._program(name, command[0]), cwd=self.home,
-                env=self.environment(name), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True,
+                self._confined([self._program(name, command[0]), *command[1:]]),
+                cwd=self.home, env=self.environment(name), stdin=subprocess.DEVNULL,
+                stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
+
+    def _confined(self, command: list[str]) -> list[str]:
+        """A command on a read-only file system, where this user may make one."""
+        if os.geteuid() != 0 or shutil.which("unshare") is None:
+            return command
+        volumes = str(self._place("").resolve())
+        return ["unshare", "--mount", "/bin/sh", "-c", _READ_ONLY, volumes, *command]
 
     def _program(self, name: str, word: str) -> str:
         found = shutil.which(word, path=self.environment(name)["PATH"])

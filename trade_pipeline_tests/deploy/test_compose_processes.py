@@ -87,8 +87,8 @@ class Deployment:
 
 @pytest.fixture
 def deployment() -> Iterator[Deployment]:
-    # PostgreSQL's account and short paths: not below a test's own folder.
-    folder = Path(tempfile.mkdtemp(prefix="compose"))
+    # PostgreSQL's account has to enter it: not below a test's own folder.
+    folder = Path(tempfile.mkdtemp(prefix="compose", dir="/var/tmp"))
     folder.chmod(0o755)
     services = Composition(folder)
     try:
