@@ -1,14 +1,15 @@
 # make demo [UI=0] [DATA=folder of a recording], make test, make reliability,
 # make benchmark [DATA=folder with the recordings uniswap_v2, spot_1h and rug_benchmarks],
-# make soak [DATA=the same folder]
+# make soak [DATA=the same folder], make sbom [SBOM=file]
 PYTHON ?= python3
 BIN := .venv/bin
 UI ?= 1
 DATA ?=
+SBOM ?= sbom.json
 LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header --all-extras pyproject.toml
 
-.PHONY: demo test lint format reliability benchmark soak lock clean
+.PHONY: demo test lint format reliability benchmark soak lock sbom clean
 
 demo: .venv/installed
 	$(BIN)/trade-pipeline demo $(if $(DATA),--data "$(DATA)") $(if $(filter 0,$(UI)),--no-ui)
@@ -47,6 +48,11 @@ soak: .venv/installed
 
 lock:
 	$(LOCK) -o requirements.lock
+
+# A bill of materials (CycloneDX), checked against its schema; the same lock gives the same file.
+sbom: .venv/installed
+	$(BIN)/cyclonedx-py requirements --output-reproducible --of JSON --sv 1.6 --validate \
+		--pyproject pyproject.toml -o "$(SBOM)" requirements.lock
 
 .venv/installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
