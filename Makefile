@@ -1,10 +1,11 @@
-# make demo [UI=0] [DATA=folder of a recording], make test,
+# make demo [UI=0] [DATA=folder of a recording], make test, make sbom [SBOM=file],
 # make bench [DATA=folder with the recordings uniswap_v2, spot_1h and rug_benchmarks] [FULL=1],
 # make reliability; both [ONLY=part,other*] [REPORTS=folder of the page]
 PYTHON ?= python3
 BIN := .venv/bin
 UI ?= 1
 DATA ?=
+SBOM ?= sbom.json
 ONLY ?=
 FULL ?=
 REPORTS ?= reports
@@ -12,7 +13,7 @@ BENCH := $(BIN)/python benchmarks/bench.py --folder "$(REPORTS)"
 LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header --all-extras pyproject.toml
 
-.PHONY: demo test lint format reliability bench lock clean
+.PHONY: demo test lint format reliability bench lock sbom clean
 
 demo: .venv/installed
 	$(BIN)/trade-pipeline demo $(if $(DATA),--data "$(DATA)") $(if $(filter 0,$(UI)),--no-ui)
@@ -37,6 +38,11 @@ reliability: .venv/installed
 
 lock:
 	$(LOCK) -o requirements.lock
+
+# A bill of materials (CycloneDX), checked against its schema; the same lock gives the same file.
+sbom: .venv/installed
+	$(BIN)/cyclonedx-py requirements --output-reproducible --of JSON --sv 1.6 --validate \
+		--pyproject pyproject.toml -o "$(SBOM)" requirements.lock
 
 .venv/installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -1,7 +1,4 @@
-"""The records of a trade under its one UUID: immutable, validated when they are made.
-
-``TABLE`` and ``COLUMNS`` say where; the canonical bytes of all fields are stored and hashed, too.
-"""
+"""The records of a trade under its one UUID: immutable, validated when made, hashed as a whole."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ KNOWN: dict[tuple[str, str], str] = {
     ("core/ledger/append.py", "append_now"): "of the records' own tables and columns; its function "
     "is a literal of the callers",
     ("core/report/contract_samples.py", "read_sample"): "a list of fixed texts",
+    ("core/backup/restore.py", "_restore_database"): "the roles of the first file of sql/",
     ("core/store/listening.py", "_run"): "composed when the object is made",
     ("core/store/migrations.py", "migrate"): "the files of sql/, whose checksums are kept",
     ("core/live/paper_venue.py", "reach"): "no SQL: a venue executes an order",

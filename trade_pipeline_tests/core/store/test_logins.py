@@ -168,7 +168,8 @@ def test_nobody_but_the_products_roles_may_call_its_functions(
     """Also those of migrations to come: the catalogue is asked."""
     with psycopg.connect(server.url("postgres", named)) as connection:
         functions = connection.execute(
-            "SELECT p.oid::regprocedure::text, has_function_privilege('dagster', p.oid, 'EXECUTE'), "
+            "SELECT p.oid::regprocedure::text, "
+            "has_function_privilege('dagster', p.oid, 'EXECUTE'), "
             "p.prosecdef, p.proconfig, l.lanname FROM pg_proc p JOIN pg_language l "
             "ON l.oid = p.prolang WHERE p.pronamespace = 'trade'::regnamespace "
             "AND l.lanname <> 'internal'"
