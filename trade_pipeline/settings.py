@@ -13,6 +13,8 @@ class Settings(BaseSettings):
 
     Attributes:
         home: folder of everything embedded.
+        postgres_bin: folder of another PostgreSQL's programs (>= 15) for the embedded server;
+            unset: those of the wheel.
         database_url: any PostgreSQL >= 15; unset: the embedded server under ``home``.
         admin_database_url: the login that migrates; unset: ``database_url``.
         dagster_url: Dagster's own storage (``postgresql+psycopg2://``); unset: the embedded server.
@@ -48,6 +50,7 @@ class Settings(BaseSettings):
     )
 
     home: Path = Path(".trade_pipeline")
+    postgres_bin: Path | None = None
     database_url: SecretStr | None = None
     admin_database_url: SecretStr | None = None
     dagster_url: SecretStr | None = None

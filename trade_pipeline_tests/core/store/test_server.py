@@ -25,7 +25,7 @@ from report.record import counted
 
 from trade_pipeline.core.store import server as server_module
 from trade_pipeline.core.store import server_account, watchdog
-from trade_pipeline.core.store.server import ROLES, EmbeddedPostgres, ServerError
+from trade_pipeline.core.store.server import ROLES, EmbeddedPostgres, ServerError, binary
 
 KILLS = int(os.environ.get("TRADE_PIPELINE_TEST_KILLS", "3"))
 PATIENCE = 60.0
@@ -161,7 +161,7 @@ def test_the_server_starts_with_its_first_user_and_stops_after_its_last(
         status = empty.status()
         assert status.running
         assert status.version is not None
-        assert status.version.startswith("18.")
+        assert status.version.encode() in subprocess.check_output([binary("postgres"), "--version"])
         assert status.size_bytes > 1_000_000
         other = users.launch(empty.folder)
         assert says(other) == status.pid
@@ -590,6 +590,14 @@ def test_a_socket_folder_of_somebody_else_is_refused(empty: EmbeddedPostgres) ->
             empty.acquire()
     finally:
         empty.socket_folder.unlink()
+
+
+def test_a_folder_without_the_programs_is_refused_by_name(
+    empty: EmbeddedPostgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRADE_PIPELINE_POSTGRES_BIN", str(tmp_path / "bin"))
+    with pytest.raises(ServerError, match=r"postgres_bin=.*bin'.*no program postgres"):
+        empty.acquire()
 
 
 def test_a_server_that_cannot_start_shows_its_log(server: EmbeddedPostgres) -> None:
