@@ -78,7 +78,7 @@ def main() -> None:
             Store.in_folder(Path(folder)) as store,
         ):
             rounds.append(intents(store, options.days))
-    record(rounds)
+    record(rounds, options.days)
     entries, exits, floors = (
         list(chain.from_iterable(found)) for found in zip(*rounds, strict=True)
     )
@@ -108,9 +108,9 @@ def bounds(floor: float, slow: float) -> tuple[float, float]:
     return max(1.5 * floor, floor + 0.003), max(3 * slow, slow + 0.01)
 
 
-def record(rounds: list[tuple[list[float], list[float], list[float]]]) -> None:
+def record(rounds: list[tuple[list[float], list[float], list[float]]], days: float) -> None:
     """Each round's percentiles, and against the bounds by the commits of the same round."""
-    size = f"{sum(len(entries) for entries, *_ in rounds)} entries"
+    size = f"{days:g} days of market, {len(rounds)} times"
     quantiles = np.array([[np.quantile(one, [0.5, 0.99]) for one in found] for found in rounds])
     limits = np.array([bounds(*commit) for commit in quantiles[:, 2]])
     for column, percent in enumerate((50, 99)):

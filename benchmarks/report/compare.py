@@ -54,6 +54,8 @@ def compare(first: Results, second: Results) -> Comparison:
         one, other = first.figures.get(key), second.figures.get(key)
         if one is None or other is None:
             found.alone[key] = f"only in the {'second' if one is None else 'first'}"
+        elif one.run == other.run:
+            found.alone[key] = "the same measurement"
         elif (one.full, one.size) != (other.full, other.size):
             found.alone[key] = f"of another size: {one.size!r} and {other.size!r}"
         else:

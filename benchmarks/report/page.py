@@ -62,11 +62,13 @@ def report(results: Results) -> list[Block]:
 
 
 def headline(results: Results) -> Table:
-    """The figures that stand for all."""
+    """The figures that stand for all; sources, sizes and commits stand in the sections."""
     figures = [figure for figure in FIGURES.values() if figure.headline]
-    shown = [place for place, name in enumerate(_HEAD) if name != "size"]
-    rows = [[_row(figure, results)[place] for place in shown] for figure in figures]
-    return Table([_HEAD[place] for place in shown], rows)
+    rows = []
+    for figure in figures:
+        what, value, second, asked, _, floor, *_ = _row(figure, results)
+        rows.append([what, value, second, asked, Cell(words.anchors_in_short(figure)), floor])
+    return Table(_HEAD[:6], rows)
 
 
 def table(figures: Sequence[Figure], results: Results) -> Table:

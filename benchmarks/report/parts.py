@@ -36,7 +36,7 @@ class Part:
     script: str
     short: tuple[str, ...] | None = ()
     full: tuple[str, ...] | None = None
-    limit: float = 600.0
+    limit: float = 1_200.0
     full_limit: float = 4 * _HOUR
     data: str | None = None
 
@@ -83,11 +83,11 @@ _TAPE = ("--market", "uniswap-v2", "--data", "DATA/uniswap_v2", "--start", "2021
 BENCHMARKS = (
     *_markets("session"),
     *_markets("replay"),
-    Part("features", "benchmarks/features.py", ("--feast",), limit=1_200),
+    Part("features", "benchmarks/features.py", ("--feast",)),
     Part("online", "benchmarks/online.py"),
     Part("live", "benchmarks/live.py"),
     Part("ledger", "benchmarks/ledger.py"),
-    Part("models", "benchmarks/models.py", ("--mlflow",), limit=1_200),
+    Part("models", "benchmarks/models.py", ("--mlflow",)),
     Part(
         "provenance", "benchmarks/provenance.py", ("--trades", "100000"),
         ("--trades", "10000000"),

@@ -43,4 +43,5 @@ def _told(results: Results) -> str:
         for name, word in (("processor", ""), ("cores", " cores"), ("memory", ""))
         if name in runs[-1].machine
     )
-    return f"Measured on {machine}; everything else is in the page of `make bench`."
+    commits = {results.runs[one.run].commit[:10] for one in results.figures.values()}
+    return f"Measured on {machine}; {', '.join(sorted(commits))}. All others: docs/benchmarks.md."

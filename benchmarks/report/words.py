@@ -53,6 +53,11 @@ def anchors_of(figure: Figure) -> str:
     )
 
 
+def anchors_in_short(figure: Figure) -> str:
+    """Without who measured them and how."""
+    return "; ".join(f"{one.name}: {with_unit(one.value, figure.unit)}" for one in figure.anchors)
+
+
 def of_floor(figure: Figure, found: Measured, results: Results) -> str:
     """The value against the machine's own figure of the same run."""
     if figure.floor is None:

@@ -308,17 +308,24 @@ def test_a_second_run_is_held_against_the_first_s_intervals(tmp_path: Path) -> N
         ledger__verify_s=one(11.9), ledger__head_ms=one(12.1),
         gates__noise_passed=one(size="500"), models__load_ms=one(),
     )  # fmt: skip
+    for key, measured_again in second.figures.items():
+        second.figures[key] = replace(measured_again, run="second")
     found = compare(first, second)
+    assert compare(first, first).alone.keys() == first.figures.keys()
     assert [key for key, *_ in found.inside] == ["ledger.verify_s"]
     assert [key for key, *_ in found.outside] == ["ledger.head_ms"]
     assert found.alone.keys() == {"gates.noise_passed", "models.load_ms"}
     told = found.told()
     assert "1 of 2 figures = 50 %" in told.replace("50%", "50 %")
     assert "outside: ledger.head_ms: 12.1 ms, the first run said 10 ms, 9 to 12" in told
-    for name, written in (("a", first), ("b", second)):
+    same = Results(
+        {key: replace(figure, run="second") for key, figure in first.figures.items()},
+        {}, first.runs,
+    )  # fmt: skip
+    for name, written in (("a", first), ("b", second), ("same", same)):
         written.write(tmp_path / name)
     assert bench.main(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 1
-    assert bench.main(["compare", str(tmp_path / "a"), str(tmp_path / "a")]) == 0
+    assert bench.main(["compare", str(tmp_path / "a"), str(tmp_path / "same")]) == 0
     assert bench.main(["compare", str(tmp_path / "a"), str(tmp_path / "none")]) == 1
 
 
