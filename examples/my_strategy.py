@@ -1,5 +1,7 @@
 """A strategy of one's own: buy near the day's high, sell when half of the best gain is lost."""
 
+from typing import Any, ClassVar
+
 from trade_pipeline.extend import Held, Look, Strategy
 
 
@@ -7,7 +9,9 @@ class Breakout(Strategy):
     """The product's own filters, sizes and stops hold beside these rules."""
 
     # Settings that it brings; --set strategy.exits.profit_target=0.4 stands above them.
-    config = {"exits": {"stop_loss": 0.1, "profit_target": 0.5, "max_hold_hours": 72}}
+    config: ClassVar[dict[str, Any]] = {
+        "exits": {"stop_loss": 0.1, "profit_target": 0.5, "max_hold_hours": 72}
+    }
 
     # Its own settings: --set strategy.rule_settings.near_high=0.05
     near_high = 0.03

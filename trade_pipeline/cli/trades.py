@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trade_pipeline.cli.console import out, print_json, print_table
+from trade_pipeline.cli.console import out, print_json
 from trade_pipeline.cli.inputs import Json, read_settings
+
+if TYPE_CHECKING:
+    from trade_pipeline.core.report.trade_list import ListedTrade
 
 app = typer.Typer(help="Trades and their UUIDs.", no_args_is_help=True)
 
@@ -38,23 +41,25 @@ def list_(
     if as_json:
         print_json([asdict(one) for one in found])
     elif found:
-        rows = [
-            {
-                "uuid": one.uuid,
-                "instrument": one.instrument,
-                "bought": _text(one.bought_at),
-                "sold": _text(one.sold_at),
-                "reason": one.reason.replace("_", " "),
-                "result_percent": one.result_percent,
-                "result_usd": one.result_usd,
-            }
-            for one in found
-        ]
-        print_table("Trades, the newest first", rows)
+        for one in found:
+            # A line each, whole however narrow the screen is.
+            out.print(_line(one), markup=False, highlight=False, soft_wrap=True)
         out.print("why: trade-pipeline trace UUID")
     else:
         out.print("no such trade is stored")
 
 
-def _text(at: datetime | None) -> str:
+def _line(one: ListedTrade) -> str:
+    result = ""
+    if one.result_percent is not None:
+        usd = "" if one.result_usd is None else f" {one.result_usd:+,.2f} USD"
+        result = f"{one.result_percent:+.1f} %{usd}"
+    why = one.reason.replace("_", " ")
+    return (
+        f"{one.uuid}  {one.instrument}  {_time(one.bought_at)} to {_time(one.sold_at)}  {why}  "
+        f"{result}"
+    ).rstrip()
+
+
+def _time(at: datetime | None) -> str:
     return "-" if at is None else f"{at:%Y-%m-%d %H:%M}"

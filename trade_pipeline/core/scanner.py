@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -147,7 +146,7 @@ class HighVolatilityLowCapStrategy:
         if self._tracker is None:
             self._tracker = TradeTrackingSystem()
         if self._params_ptr is None:
-            self._params_ptr = self._tracker.store_params(json.loads(self.config.canonical()))
+            self._params_ptr = self._tracker.store_params(self.config.model_dump(mode="json"))
         decision = opportunity.decision
         verb = "enter" if decision.enter else "skip"
         snapshot = opportunity.snapshot

@@ -24,6 +24,7 @@ from trade_pipeline.core.session.stored import read_session, settings_of
 from trade_pipeline.core.store.artifacts import ArtifactDamaged
 from trade_pipeline.core.store.database import loss_reported
 from trade_pipeline.core.store.store import Store
+from trade_pipeline.core.strategy.rules import rules_of
 
 # Called when a session begins; gives the progress over its market.
 Begins = Callable[[Session], Progress | None]
@@ -153,6 +154,10 @@ class _Replays:
         except BadConfig as other:
             why = f"its settings are of another time: {other}"
             return self._from_records(session, None, why, only)
+        try:
+            rules_of(settings.strategy)
+        except BadConfig as missing:
+            return self._from_records(session, settings, f"own rules: {missing}", only)
         progress = None if self._begins is None else self._begins(session)
         try:
             feed = None if session.mode != "backtest" else self._markets.of(session, settings)

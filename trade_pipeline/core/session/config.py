@@ -56,8 +56,7 @@ class TradingConfig(Config):
 
     def canonical(self) -> bytes:
         """The canonical bytes that ``params_ptr`` addresses."""
-        plain = self.model_dump(mode="json", exclude={"strategy"})
-        return canonical_bytes(plain | {"strategy": self.strategy.plain()})
+        return canonical_bytes(self.model_dump(mode="json"))
 
     def venue(self, market: str) -> Venue:
         """The venue of a kind of market."""

@@ -106,11 +106,16 @@ class StrategyConfig(_Settings):
     sizing: SizingConfig = SizingConfig()
     exits: ExitConfig = ExitConfig()
     protections: ProtectionConfig = ProtectionConfig()
+    # Without own rules neither is part of the canonical form: older settings keep their address.
     rules: str | None = Field(
-        None, description="own rules beside these, module:Class; see docs/extending.md"
+        None,
+        description="own rules beside these, module:Class; see docs/extending.md",
+        exclude_if=lambda rules: rules is None,
     )
     rule_settings: dict[str, bool | int | float | str] = Field(
-        {}, description="settings of the own rules by name"
+        {},
+        description="settings of the own rules by name",
+        exclude_if=lambda settings: not settings,
     )
 
     @model_validator(mode="before")
@@ -123,7 +128,7 @@ class StrategyConfig(_Settings):
         if not isinstance(given, Mapping) or not isinstance(given.get("rules"), str):
             return given
         values: dict[str, Any] = dict(given)
-        if values.keys() >= cls.model_fields.keys():
+        if values.keys() >= cls.model_fields.keys() - {"rule_settings"}:
             return values
         return _above(class_of(values["rules"], Strategy, RULES).config, values)
 
@@ -132,11 +137,6 @@ class StrategyConfig(_Settings):
         if self.rule_settings and self.rules is None:
             raise ValueError(f"rule_settings={self.rule_settings!r}: there are no rules to set")
         return self
-
-    def plain(self) -> dict[str, Any]:
-        """As plain data for JSON; without own rules as it was before there were any."""
-        without = {"rules", "rule_settings"} if self.rules is None else set()
-        return self.model_dump(mode="json", exclude=without)
 
 
 def _above(beneath: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
