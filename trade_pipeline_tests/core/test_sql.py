@@ -1,4 +1,4 @@
-"""No value becomes a part of a statement: what is executed is fixed text, or composed by psycopg."""
+"""No value becomes a part of a statement: it is fixed text, or composed by psycopg."""
 
 from __future__ import annotations
 

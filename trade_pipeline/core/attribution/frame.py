@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import LiteralString, TYPE_CHECKING
+from typing import TYPE_CHECKING, LiteralString
 
 import numpy as np
 import psycopg
