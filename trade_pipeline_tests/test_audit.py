@@ -50,7 +50,9 @@ def test_no_pinned_package_has_a_known_weakness(tmp_path: Path) -> None:
         assert any(word in done.stderr for word in UNREACHABLE), done.stderr[-2000:]
         pytest.skip(f"the weaknesses that are known cannot be had: {last[:200]}")
     weak = {
-        f"{one['name']} {one['version']}": [f"{v['id']}: fixed in {v['fix_versions']}" for v in one["vulns"]]
+        f"{one['name']} {one['version']}": [
+            f"{v['id']}: fixed in {v['fix_versions']}" for v in one["vulns"]
+        ]
         for one in told["dependencies"]
         if one.get("vulns")
     }  # fmt: skip

@@ -71,7 +71,8 @@ def _trade_model() -> TradeModel:
         return xgb.train(given, xgb.DMatrix(matrix, label), 2)
 
     return TradeModel(
-        "simulated", preparation, fit("reg:squarederror", target), fit("binary:logistic", target > 0),
+        "simulated", preparation,
+        fit("reg:squarederror", target), fit("binary:logistic", target > 0),
         0.01, 1.0, 0.0, 0.5,
     )  # fmt: skip
 
@@ -106,8 +107,10 @@ def _records() -> list[Parser]:
 
 def _columns() -> Parser:
     """A content from the database against the columns beside it, as `verify` compares them."""
-    kinds = {"uuid": "uuid", "decided_at": "timestamptz", "confidence": "float8", "session_id": "text",
-             "decision_no": "int8", "feature_hash": "bytea"}  # fmt: skip
+    kinds = {
+        "uuid": "uuid", "decided_at": "timestamptz", "confidence": "float8",
+        "session_id": "text", "decision_no": "int8", "feature_hash": "bytea",
+    }  # fmt: skip
     columns = Columns(RecordTable("candidates", tuple(kinds.items()), (), ("uuid",), ()))
     one = samples.candidate()
     values = (one.uuid.bytes, 0, 0.75, "s", 0, None)
@@ -121,7 +124,7 @@ def _reader(kind: type[Record]) -> Callable[[bytes], object]:
     enums: dict[str, Any] = {"event": OrderEvent, "termination_reason": TerminationReason}
 
     def value(name: str, told: Any) -> Any:
-        """As a caller has it: moments, UUIDs and members are no texts; whatever else it is stays."""
+        """As a caller has it: moments, UUIDs and members are no texts; the rest stays."""
         try:
             if name == "uuid":
                 return UUID(told)
