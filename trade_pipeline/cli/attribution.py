@@ -51,7 +51,7 @@ def _print(report: dict[str, Any], association: str, effect: str) -> None:
     for name in (
         "trades", "without_result", "without_settings", "unfilled_entries_usd", "result_usd",
     ):  # fmt: skip
-        out.print(f"{name.replace('_', ' '):>22}  {text_of(report[name])}")
+        out.print(f"{name.replace('_', ' '):>22}  {text_of(report[name])}", markup=False)
     print_table("Parts of the result", report["parts"])
     for name, rows in report["by"].items():
         shown = [{key: row[key] for key in _SHOWN if key in row} for row in rows]

@@ -11,7 +11,9 @@ import orjson
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
+from trade_pipeline.core.errors import printable
 from trade_pipeline.core.ids import micros
 from trade_pipeline.core.records import Session
 
@@ -44,7 +46,8 @@ def print_table(title: str, rows: Sequence[dict[str, Any]]) -> None:
             no_wrap=number == 0,
         )
     for row in rows:
-        table.add_row(*(text_of(value) for value in row.values()))
+        # Not as markup: a token may be named like it.
+        table.add_row(*(Text(printable(text_of(value))) for value in row.values()))
     out.print(table)
 
 

@@ -82,7 +82,7 @@ def import_(
         return
     out.print("[bold]would be imported[/]" if dry_run else "[bold]imported[/]")
     for name, value in facts.items():
-        out.print(f"{name.replace('_', ' '):>12}  {text_of(value)}", soft_wrap=True)
+        out.print(f"{name.replace('_', ' '):>12}  {text_of(value)}", soft_wrap=True, markup=False)
     print_table("Why they ended", reasons)
     if not done.new and not dry_run:
         out.print("nothing new: every trade is stored already")

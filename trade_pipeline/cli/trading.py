@@ -135,7 +135,7 @@ def metrics(
     else:
         by_reason = facts.pop("by_reason")
         for name, value in facts.items():
-            out.print(f"{name.replace('_', ' '):>22}  {text_of(value)}")
+            out.print(f"{name.replace('_', ' '):>22}  {text_of(value)}", markup=False)
         print_table("By termination reason", by_reason)
 
 
@@ -214,7 +214,7 @@ def _print_report(facts: dict[str, Any]) -> None:
         "peak_memory_mb",
     ):
         if name in facts:
-            out.print(f"{name.replace('_', ' '):>20}  {text_of(facts[name])}")
+            out.print(f"{name.replace('_', ' '):>20}  {text_of(facts[name])}", markup=False)
     print_table("Candidates", facts["candidates"])
     print_table("Trades by termination reason", facts["by_reason"])
     print_table(

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
+
+from trade_pipeline.core.errors import printable
+
+_HTML = {ord("<"): "&lt;", ord(">"): "&gt;", ord("&"): "&amp;"}
+_SPECIAL = re.compile(r"([|\[\]`\\])")
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -38,4 +44,6 @@ def cell(value: object) -> str:
         return f"{value:,.2f}" if abs(value) >= 0.1 or value == 0 else f"{value:.3g}"
     if isinstance(value, int):
         return f"{value:,}"
-    return str(value).replace("|", "\\|").replace("\n", " ")
+    # A token may be named like a tag, a link or a picture from elsewhere.
+    plain = printable(str(value)).replace("\n", " ").translate(_HTML)
+    return _SPECIAL.sub(r"\\\1", plain)

@@ -163,9 +163,11 @@ def _social() -> list[Parser]:
     ]}}  # fmt: skip
     feed = {"items": [{"text": "MADE is bad", "published_at": "2100-01-05T12:00:00Z"}]}
     page = (
-        '<div class="tgme_widget_message" data-post="channel/12"><div class="tgme_widget_message_text">'
+        '<div class="tgme_widget_message" data-post="channel/12">'
+        '<div class="tgme_widget_message_text">'
         'MADE <b>moon</b><br>now</div><time datetime="2026-01-05T12:00:00+00:00"></time></div>'
-        '<div class="tgme_widget_message" data-post="channel/13"><div class="tgme_widget_message_text">'
+        '<div class="tgme_widget_message" data-post="channel/13">'
+        '<div class="tgme_widget_message_text">'
         'x</div><time datetime="2026-01-05T12:01:00+00:00"></time></div>'
     )
     made_ = [
@@ -219,7 +221,10 @@ def _exchange(folder: Path) -> list[Parser]:
     server._open_account(json.dumps(account).encode())
     price = {"symbol": "PEPEUSDT", "price": "0.02"}
     server._move(json.dumps(price).encode())
-    order = b"symbol=PEPEUSDT&side=BUY&type=LIMIT&timeInForce=GTC&quantity=400&price=0.021&newClientOrderId=c1"
+    order = (
+        b"symbol=PEPEUSDT&side=BUY&type=LIMIT&timeInForce=GTC&quantity=400&price=0.021"
+        b"&newClientOrderId=c1"
+    )
     answers = server._api.signed | {
         name: lambda _account, params, now, _hit, act=act: act(params, now)
         for name, act in server._api.public.items()

@@ -105,8 +105,10 @@ def _records() -> list[Parser]:
 
 def _columns() -> Parser:
     """A content from the database against the columns beside it, as `verify` compares them."""
-    kinds = {"uuid": "uuid", "decided_at": "timestamptz", "confidence": "float8", "session_id": "text",
-             "decision_no": "int8", "feature_hash": "bytea"}  # fmt: skip
+    kinds = {
+        "uuid": "uuid", "decided_at": "timestamptz", "confidence": "float8",
+        "session_id": "text", "decision_no": "int8", "feature_hash": "bytea",
+    }  # fmt: skip
     columns = Columns(RecordTable("candidates", tuple(kinds.items()), (), ("uuid",), ()))
     one = samples.candidate()
     values = (one.uuid.bytes, 0, 0.75, "s", 0, None)
@@ -120,7 +122,7 @@ def _reader(kind: type[Record]) -> Callable[[bytes], object]:
     enums: dict[str, Any] = {"event": OrderEvent, "termination_reason": TerminationReason}
 
     def value(name: str, told: Any) -> Any:
-        """As a caller has it: moments, UUIDs and members are no texts; whatever else it is stays."""
+        """As a caller has it: moments, UUIDs and members are no texts; the rest stays."""
         try:
             if name == "uuid":
                 return UUID(told)

@@ -50,8 +50,8 @@ def _settings(folder: Path) -> list[Parser]:
         b'end = "2026-06-01T12:00:00Z"\n[trading.strategy.exits]\nstop_loss = 0.2\n'
     )
     yaml = (
-        b"account: paper\nlimits:\n  max_orders_per_minute: 10\nreplay: {start: 2026-05-30T12:00:00Z,"
-        b"\n  end: '2026-06-01T12:00:00Z'}\ntrading:\n  strategy:\n    exits: &a\n"
+        b"account: paper\nlimits:\n  max_orders_per_minute: 10\nreplay:"
+        b" {start: 2026-05-30T12:00:00Z,\n  end: '2026-06-01T12:00:00Z'}\ntrading:\n  strategy:\n    exits: &a\n"
         b"      stop_loss: 0.15\n"
     )
 
@@ -89,7 +89,8 @@ def _experiments(folder: Path) -> list[Parser]:
     toml = b"\n".join(
         f"{name} = {json.dumps(v)}".encode() for name, v in given.items() if not isinstance(v, dict)
     )
-    toml += b'\n[set]\n"strategy.exits.profit_target" = 0.4\n[grid]\n"strategy.exits.stop_loss" = [0.1, 0.2]\n'
+    toml += b'\n[set]\n"strategy.exits.profit_target" = 0.4\n'
+    toml += b'[grid]\n"strategy.exits.stop_loss" = [0.1, 0.2]\n'
     yaml = b"\n".join(f"{name}: {json.dumps(v)}".encode() for name, v in given.items())
     yaml += b"\nvariants:\n  wide: {strategy.exits.stop_loss: 0.3}\n"
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from trade_pipeline.core.errors import BadConfig
+from trade_pipeline.core.errors import BadConfig, printable
 
 # A comma inside of a URL separates nothing.
 _BETWEEN = re.compile(r"[\s,]+(?=[A-Za-z][A-Za-z0-9+.-]*://)|[\s,]+$")
@@ -54,7 +54,9 @@ class Channel:
         message.add(self._server)
         with _silence():
             try:
-                return bool(message.notify(title=title, body=body, body_format="text"))
+                return bool(
+                    message.notify(title=printable(title), body=printable(body), body_format="text")
+                )
             except Exception:  # noqa: BLE001 - it failed, and what a plugin raises may show the URL
                 return False
 

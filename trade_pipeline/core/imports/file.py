@@ -57,6 +57,8 @@ def read_trade_file(
         BadTrades: it is none of these, or damaged.
     """
     try:
+        if len(data) > _LARGEST:
+            raise _Unreadable("file", len(data), f"at most {_LARGEST:,} bytes")
         return _read(_unzipped(data), format_, strategy)
     except _Unreadable as error:
         raise BadTrades(name, [error.problem]) from None
