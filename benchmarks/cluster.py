@@ -6,6 +6,7 @@ are started by `trade-pipeline exec`, as its units and containers do.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -32,6 +33,7 @@ _COMMAND = [sys.executable, "-m", "trade_pipeline.cli"]
 @contextmanager
 def object_store() -> Iterator[dict[str, str]]:
     """A server that speaks S3; gives the variables by which every client finds it."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:

@@ -11,6 +11,7 @@ from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, Worke
 from dagster_celery.launcher import CeleryRunLauncher
 from dagster_celery.tags import DAGSTER_CELERY_QUEUE_TAG, DAGSTER_CELERY_TASK_ID_TAG
 from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from trade_pipeline.core.errors import StoreUnavailable
 from trade_pipeline.defs.celery_settings import celery_of
@@ -20,6 +21,8 @@ from trade_pipeline.defs.queue import BATCH
 MISSING_SECONDS = 60.0
 ANSWER_SECONDS = 2.0
 _QUESTIONS = 3
+# What a broker that is away raises, through kombu and through the store of results.
+_AWAY = (OperationalError, RedisError, OSError)
 
 
 class WorkerRunLauncher(CeleryRunLauncher):
@@ -65,11 +68,15 @@ class WorkerRunLauncher(CeleryRunLauncher):
         """
         try:
             super().launch_run(context)
-        except OperationalError as error:
+        except _AWAY as error:
             raise StoreUnavailable(f"broker_url=(hidden): {error}") from None
 
     def terminate(self, run_id: str) -> bool:
-        """End a run: its process is interrupted, or its message is not executed any more."""
+        """End a run: its process is interrupted, or its message is not executed any more.
+
+        Raises:
+            StoreUnavailable: the broker does not answer.
+        """
         run = self._instance.get_run_by_id(run_id)
         if run is None or run.is_finished:
             return False
@@ -77,7 +84,10 @@ class WorkerRunLauncher(CeleryRunLauncher):
         self._instance.report_run_canceling(run)
         task_id = run.tags.get(DAGSTER_CELERY_TASK_ID_TAG)
         if task_id is not None:
-            self.celery.control.revoke(task_id, terminate=True)
+            try:
+                self.celery.control.revoke(task_id, terminate=True)
+            except _AWAY as error:
+                raise StoreUnavailable(f"broker_url=(hidden): {error}") from None
         if not started:
             self._instance.report_run_canceled(run)
         return True
@@ -92,14 +102,17 @@ class WorkerRunLauncher(CeleryRunLauncher):
             return self._missing(run, "it was not given to the broker")
         try:
             return self._ask(run, task_id)
-        except OperationalError as error:
+        except _AWAY as error:
             # Without a broker nobody can tell; the run's process does not need one.
-            self._missed.pop(run.run_id, None)
-            return CheckRunHealthResult(WorkerStatus.RUNNING, f"the broker is away: {error}")
+            return self._there(run, f"the broker is away: {error}")
 
     def _ask(self, run: dg.DagsterRun, task_id: str) -> CheckRunHealthResult:
         result = self.celery.AsyncResult(task_id)
         worker = result.info.get("hostname") if isinstance(result.info, dict) else None
+        begun = worker is not None or run.status == dg.DagsterRunStatus.STARTED
+        if not begun and not result.ready() and self._waiting(run):
+            # Asking all workers takes a while, and there may be many that wait.
+            return self._there(run, "it waits for a worker")
         known = self.celery.control.inspect(
             destination=None if worker is None else [worker],
             limit=None if worker is None else 1,
@@ -107,17 +120,13 @@ class WorkerRunLauncher(CeleryRunLauncher):
         ).query_task(task_id)
         answers = known or {}
         if any(task_id in tasks for tasks in answers.values()):
-            self._missed.pop(run.run_id, None)
-            return CheckRunHealthResult(WorkerStatus.RUNNING)
+            return self._there(run)
         if result.ready():
             return self._gone(run, f"its task ended as {result.state}")
         if worker in answers:
             return self._gone(run, f"{worker} was started again")
         if worker is not None:
             return self._missing(run, f"{worker} does not answer")
-        if self._waiting(run):
-            self._missed.pop(run.run_id, None)
-            return CheckRunHealthResult(WorkerStatus.RUNNING, "it waits for a worker")
         return self._missing(run, "neither the broker nor a worker has it")
 
     def _waiting(self, run: dg.DagsterRun) -> bool:
@@ -130,6 +139,10 @@ class WorkerRunLauncher(CeleryRunLauncher):
             except connection.channel_errors:
                 # Where there is no message, Redis has no queue.
                 return False
+
+    def _there(self, run: dg.DagsterRun, why: str | None = None) -> CheckRunHealthResult:
+        self._missed.pop(run.run_id, None)
+        return CheckRunHealthResult(WorkerStatus.RUNNING, why)
 
     def _missing(self, run: dg.DagsterRun, why: str) -> CheckRunHealthResult:
         now = time.monotonic()

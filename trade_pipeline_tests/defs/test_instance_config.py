@@ -44,6 +44,8 @@ def test_with_a_broker_its_workers_execute_runs_and_all_else_stays(tmp_path: Pat
     environment, text = written(tmp_path, broker_url=BROKER_URL, batch_runs=40)
     told = yaml.safe_load(text)
     assert told.pop("run_launcher")["class"] == "WorkerRunLauncher"
+    # A file of the worker's machine would be on no screen.
+    assert told.pop("compute_logs")["class"] == "NoOpComputeLogManager"
     # A run that waits for a free worker has not failed.
     assert told["run_monitoring"].pop("start_timeout_seconds") > 1000
     plain["run_monitoring"].pop("start_timeout_seconds")

@@ -133,6 +133,7 @@ def test_a_worker_that_an_orphan_starts_ends_at_once(chain: Chain) -> None:
         ("python -m dagster._daemon run", True),
         ("python -m trade_pipeline.cli up", True),
         ("/x/bin/python /x/bin/trade-pipeline up", True),
+        ("/x/bin/python /x/bin/celery -A trade_pipeline.defs.celery_app worker -Q live", True),
         ("/bin/bash", False),
         ("/usr/lib/systemd/systemd --user", False),
         ("python -m pytest trade_pipeline_tests/defs", False),

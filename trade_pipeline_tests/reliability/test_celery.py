@@ -33,7 +33,7 @@ set: {simulator.pools_per_day: 30, simulator.burn_in_days: 1, simulator.trades_m
 grid: {strategy.exits.stop_loss: [0.15, 0.3]}
 """
 SESSIONS = 4
-PATIENCE = 600.0
+PATIENCE = 400.0
 
 
 @pytest.fixture(scope="module")
@@ -80,11 +80,11 @@ def stored(cluster: Cluster, table: str = "session_ends") -> int:
     return int(row[0])
 
 
-def in_the_middle(cluster: Cluster) -> None:
-    """Wait until a session is stored and others have begun."""
+def in_the_middle(cluster: Cluster, workers: int = 1) -> None:
+    """Wait until a session is stored and every worker executes another one."""
     wait_for(
-        lambda: stored(cluster) >= 1 and stored(cluster, "sessions") > stored(cluster),
-        PATIENCE, "a session that is being stored",
+        lambda: stored(cluster) >= 1 and runs(cluster, "status = 'STARTED'") == workers,
+        PATIENCE, "workers that are busy",
     )  # fmt: skip
 
 
@@ -124,7 +124,7 @@ def test_a_death_in_the_middle_loses_and_doubles_nothing(
 ) -> None:
     first, second = cluster.worker("first"), cluster.worker("second")
     asked = ask(cluster)
-    in_the_middle(cluster)
+    in_the_middle(cluster, workers=2)
     run = first.children()
     if dies == "machine":
         first.kill()

@@ -160,5 +160,6 @@ def test_a_session_outlives_dagster_and_has_a_successor_when_its_worker_ends(
         first = deployment.replace(number)
         children = first.children()
         first.end(told)
-        assert first.process.returncode == 0
+        # Celery ends with 1 after a Ctrl-C.
+        assert first.process.returncode == (0 if told is signal.SIGTERM else 1)
         deployment.succeeded(before, children)
