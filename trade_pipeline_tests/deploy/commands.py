@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-import click
 import typer
 
 from trade_pipeline_tests.deploy.composition import PROGRAMS
 
 
 @cache
-def _programs() -> dict[str, click.Command]:
+def _programs() -> dict[str, Any]:
     from celery.bin.celery import celery
     from dagster._cli import create_dagster_cli
     from dagster._daemon.cli import create_dagster_daemon_cli
@@ -44,13 +44,21 @@ def check_command(words: Sequence[str]) -> None:
         # `-A` imports the app, which asks for a broker.
         assert rest[0] == "-A"
         rest = rest[2:]
-    parent: click.Context | None = None
-    while isinstance(command, click.Group):
+    parent = None
+    # Typer brings a Click of its own, so that a group is known by what it does.
+    while hasattr(command, "get_command"):
         assert rest, f"{' '.join(words)}: names no command"
-        found = command.get_command(click.Context(command, parent=parent), rest[0])
+        parent = command.context_class(command, parent=parent)
+        found = command.get_command(parent, rest[0])
         assert found is not None, f"{' '.join(words)}: no command {rest[0]!r}"
-        parent, command, rest = click.Context(command, parent=parent), found, rest[1:]
+        command, rest = found, rest[1:]
     if command.name == "exec" and program == "trade-pipeline":
         check_command(rest)
+        return
+    if program == "celery":
+        # It passes on options that it does not know, and its own want an app.
+        known = {option for one in command.params for option in one.opts}
+        unknown = [word for word in rest if word.startswith("-") and word not in known]
+        assert unknown == [], f"{' '.join(words)}: no options {unknown}"
         return
     command.make_context(command.name, rest, parent=parent)

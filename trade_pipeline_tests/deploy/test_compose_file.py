@@ -29,7 +29,9 @@ KNOWN = re.compile(
 
 def _words(name: str, key: str) -> list[str]:
     found = SERVICES[name]["command"] if key == "command" else SERVICES[name]["healthcheck"]["test"]
-    return [interpolated(str(word)) for word in found]
+    # Where the image puts it: see the Dockerfile.
+    image = {"/etc/trade-pipeline/workspace.yaml": str(DEPLOY / "workspace.yaml")}
+    return [image.get(word, word) for word in (interpolated(str(word)) for word in found)]
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +74,7 @@ def test_only_the_proxy_is_reached_from_outside_and_it_reaches_only_the_ui() -> 
     assert set(SERVICES["proxy"]["networks"]) == {"outside", "ui"}
     on_ui = {name for name, service in SERVICES.items() if "ui" in service["networks"]}
     assert on_ui == {"proxy", "webserver"}
+    assert set(SERVICES["webserver"]["networks"]) == {"data", "ui"}
     assert FILE["networks"]["ui"]["internal"] is True
     assert FILE["networks"]["data"]["internal"] is True
     for name in ("postgres", "broker", "cache", "store"):
