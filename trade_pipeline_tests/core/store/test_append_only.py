@@ -33,7 +33,7 @@ CHAIN = "append-only"
 # Records without a chain of their own.
 UNCHAINED = {
     "artifacts", "artifact_aliases", "artifact_renewals", "dataset_members", "session_runs",
-    "halts", "live_requests", "settings", "ledger_heads",
+    "halts", "incidents", "live_requests", "settings", "ledger_heads",
 }  # fmt: skip
 VECTOR = bytes(32)
 
@@ -146,6 +146,7 @@ def fill(connection: psycopg.Connection) -> None:
     insert(connection, "reconciliations", 99, account="a", epoch=1, number=0, kind="start",
            explained=True)  # fmt: skip
     raw_insert(connection, "halts", account="a", action="halt", reason="r", by_whom="t")
+    raw_insert(connection, "incidents", subject="job a", state="begins", reason="r")
     raw_insert(connection, "live_requests", account="a", wanted=True, settings="{}", by_whom="t")
     raw_insert(connection, "ledger_heads", number=0, head_hash=VECTOR)
 
@@ -256,7 +257,7 @@ def test_every_table_is_a_table_of_records_or_known_not_to_be(owner: psycopg.Con
     assert others == {
         "chain_heads", "ledger_columns", "market_series", "migrations",
         "leases", "live_progress", "paper_orders", "paper_fills",
-        "alert_channels", "alert_positions", "alert_halts",
+        "alert_channels", "alert_positions", "alert_halts", "alert_incidents",
         "market_facts", "market_instruments", "market_recordings",
     }  # fmt: skip
 
