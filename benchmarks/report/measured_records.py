@@ -35,8 +35,8 @@ def _session(market: str, words: str) -> tuple[Figure, ...]:
             "%", part,
         ),
         Figure(
-            f"session.{market}.peak_mib", "peak memory of all repetitions in one process", "MiB",
-            part, asked=GIB if tape else None,
+            f"session.{market}.peak_mib", f"peak memory of sessions of {words}, one process",
+            "MiB", part, asked=GIB if tape else None,
         ),
     )  # fmt: skip
 
@@ -49,7 +49,7 @@ def _replay(market: str, words: str) -> tuple[Figure, ...]:
             part, more_is_better=True, asked=100, headline=tape,
         ),
         Figure(
-            f"replay.{market}.speed_x", "speed of the replay against the run's", "x", part,
+            f"replay.{market}.speed_x", f"speed of replaying {words} against the run's", "x", part,
             more_is_better=True, asked=0.5,
         ),
     )  # fmt: skip
