@@ -10,7 +10,7 @@ from trade_pipeline.core.store.artifacts import ArtifactStore
 from trade_pipeline.core.store.database import Database
 from trade_pipeline.core.store.store import Store
 from trade_pipeline.defs.markets import sessions_with_markets
-from trade_pipeline.defs.trades import MarketConfig
+from trade_pipeline.defs.trades import SessionsConfig
 from trade_pipeline_tests.core.session.stored import CONFIG, START
 
 
@@ -31,7 +31,7 @@ def test_sessions_of_one_simulation_share_it_and_another_has_its_own(
     opened = list(
         sessions_with_markets(
             Store(fresh_database, artifacts),
-            MarketConfig(),
+            SessionsConfig(),
             moment_of(START),
             moment_of(START + 3 * DAY),
         )
