@@ -51,7 +51,9 @@ def _settings(folder: Path) -> list[Parser]:
     )
     yaml = (
         b"account: paper\nlimits:\n  max_orders_per_minute: 10\nreplay:"
-        b" {start: 2026-05-30T12:00:00Z,\n  end: '2026-06-01T12:00:00Z'}\ntrading:\n  strategy:\n    exits: &a\n"
+        b""
+        b" {start: 2026-05-30T12:00:00Z,\n  end: '2026-06-01T12:00:00Z'}\n"
+        b"trading:\n  strategy:\n    exits: &a\n"
         b"      stop_loss: 0.15\n"
     )
 
