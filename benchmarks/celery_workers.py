@@ -25,6 +25,7 @@ from typing import Any
 import psutil
 import psycopg
 from cluster import Cluster
+from report.record import measured
 
 _PATIENCE = 3600.0
 _LOOP = "sum(i * i for i in range(30_000_000))"
@@ -55,9 +56,14 @@ def main() -> None:
             with tempfile.TemporaryDirectory(
                 prefix="benchmark", ignore_cleanup_errors=True
             ) as folder:
-                found[workers].append(measured(Path(folder), workers, options.days, options.seeds))
+                found[workers].append(one_round(Path(folder), workers, options.days, options.seeds))
         floors.append(_gain_of_computing())
     facts = _facts(found, floors, 2 * options.seeds)
+    measured(
+        "operations.workers_x",
+        [one["command"] / two["command"] for one, two in zip(found[1], found[2], strict=True)],
+        size=f"{2 * options.seeds} sessions of {options.days} days",
+    )
     if options.json:
         print(json.dumps(facts, indent=2))
     else:
@@ -65,7 +71,7 @@ def main() -> None:
             print(f"{name.replace('_', ' '):>34}  {value}")
 
 
-def measured(folder: Path, workers: int, days: int, seeds: int) -> dict[str, float]:
+def one_round(folder: Path, workers: int, days: int, seeds: int) -> dict[str, float]:
     """One experiment on so many workers; seconds of the command and of its runs."""
     with Cluster(folder) as cluster:
         for number in range(workers):

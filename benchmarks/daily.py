@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from report.record import measured
+
 from trade_pipeline.core.dataset.feature_build import build_features
 from trade_pipeline.core.ids import micros
 from trade_pipeline.core.market.event import DAY
@@ -98,6 +100,11 @@ def main() -> None:
             sum(getattr(cost, kind) for cost in made.costs.values()) for made in (whole, apart)
         )
         facts[f"all_{kind}_seconds"] = {"one": one, "days": many, "ratio": many / one}
+    measured(
+        "operations.days_apart_x",
+        [facts["all_processor_seconds"]["ratio"]],
+        size=f"{options.days} days, {options.market}",
+    )
     if options.json:
         print(json.dumps(facts, indent=2))
     else:

@@ -23,6 +23,8 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+from report.record import measured
+
 from trade_pipeline.core.store.artifacts import ArtifactStore
 
 FIRST = date(2026, 1, 5)
@@ -78,6 +80,11 @@ def main() -> None:
         drill = Drill(options.keep or Path(folder))
         facts = run(drill, options.sessions)
         drill.run("stop", "db", "stop")
+    measured(
+        "operations.restore_s",
+        [facts["seconds"]["restore"]],
+        size=f"{facts['store']['records']:,} records",
+    )
     if options.json:
         print(json.dumps(facts, indent=2))
         return

@@ -23,10 +23,10 @@ UNREACHABLE = (
 )  # fmt: skip
 
 
-def pinned() -> dict[str, str]:
+def pinned() -> set[tuple[str, str]]:
     """Names and versions of the lock, those of other platforms and Pythons included."""
     found = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", LOCK.read_text(), re.MULTILINE)
-    return {normal(name): version for name, version in found}
+    return {(normal(name), version) for name, version in found}
 
 
 def normal(name: str) -> str:
@@ -75,7 +75,8 @@ def test_the_bill_of_materials_lists_what_the_lock_pins_and_is_the_same_again(
 ) -> None:
     told = bill(tmp_path / "sbom.json")
     assert told["bomFormat"] == "CycloneDX"
-    listed = {normal(one["name"]): one["version"] for one in told["components"]}  # type: ignore[attr-defined]
+    components: list[dict[str, str]] = told["components"]  # type: ignore[assignment]
+    listed = {(normal(one["name"]), one["version"]) for one in components}
     assert listed == pinned()
     # Neither a time nor a number of its own makes it another one.
     assert "serialNumber" not in told

@@ -69,7 +69,9 @@ class Texts:
             case ast.Call(func=ast.Attribute(value=text, attr="encode"), args=[]):
                 return all_fixed(text)
             case ast.Call(
-                func=ast.Attribute(value=text, attr="join" | "format"), args=parts, keywords=named
+                func=ast.Attribute(value=text, attr="join" | "format" | "replace"),
+                args=parts,
+                keywords=named,
             ):
                 composed = self.composed(text, inside, depth)
                 return composed or all_fixed(text, *parts, *(k.value for k in named))

@@ -177,9 +177,8 @@ def test_a_command_of_its_own_process_says_the_same(project: Path, done: dict[st
         [Path(sys.executable).parent / "trade-pipeline", "trades", "list", "--last", "2"],
         cwd=project, capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip
-    assert ended.stdout.splitlines() == only(done, "trades list").out.splitlines()[:2] + [
-        "why: trade-pipeline trace UUID"
-    ]
+    listed = only(done, "trades list").out.splitlines()[:2]
+    assert ended.stdout.splitlines() == [*listed, "why: trade-pipeline trace UUID"]
 
 
 WRONG = {
