@@ -1,7 +1,7 @@
 """Commands of a user in a folder of their own, each in a process of its own.
 
-What is imported by every command is imported once: each command is a fork of a process that has read
-neither features nor extensions.  Run as a program it is that process.
+What is imported by every command is imported once: each command is a fork of a process that has
+read neither features nor extensions.  Run as a program it is that process.
 """
 
 from __future__ import annotations
