@@ -1,12 +1,13 @@
 """Takes the README's pictures of the UI: `.venv/bin/python docs/tour.py [http://127.0.0.1:3000]`.
 
-It needs a UI that serves a finished `make demo`, Chromium and its ChromeDriver.  Each picture is a page
-or a metadata entry of it, waited for until its text is there.
+It needs a UI that serves a finished `make demo`, Chromium and its ChromeDriver.  Each picture is a
+page or a metadata entry of it, waited for until its text is there.
 """
 
 from __future__ import annotations
 
 import io
+import shutil
 import sys
 import tempfile
 import time
@@ -24,8 +25,8 @@ _FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
-_WAIT_SECONDS = 90.0
-_SETTLE_SECONDS = 4.0
+_WAIT_SECONDS = 180.0
+_SETTLE_SECONDS = 8.0
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,16 @@ class Shot:
 
 
 SHOTS = (
-    Shot("lineage", "/asset-groups", "promotion"),
-    Shot("gates", "/assets/candidate_model?view=checks", "fold_stability"),
-    Shot("canary", "/assets/canary_evaluation", "Materialization", "sequence"),
-    Shot("production", "/assets/production_model", "Materialization"),
-    Shot("attribution", "/assets/performance_attribution", "Materialization", "waterfall"),
-    Shot("launchpad", "/locations/trade_pipeline/jobs/backtest_job/playground", "Launchpad"),
+    Shot(
+        "lineage",
+        "/assets/production_model?view=lineage&lineageScope=upstream&lineageDepth=3",
+        "canary_evaluation",
+    ),
+    Shot("gates", "/assets/model_evaluation?view=checks", "fold_stability"),
+    Shot("canary", "/assets/canary_evaluation", "guardrails", "sequence"),
+    Shot("monitoring", "/assets/monitoring_report", "expectation", "expectation"),
+    Shot("attribution", "/assets/performance_attribution", "market_move", "waterfall"),
+    Shot("records", "/assets/trade_outcomes?view=checks", "Succeeded"),
 )
 
 
@@ -75,11 +80,14 @@ def main(address: str) -> None:
     """Take every picture of the tour."""
     IMAGES.mkdir(exist_ok=True)
     options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium") or ""
     for flag in (*_FLAGS, "--window-size=1400,860"):
         options.add_argument(flag)
     with tempfile.TemporaryDirectory() as profile:
         options.add_argument(f"--user-data-dir={profile}")
-        with webdriver.Chrome(options) as driver:
+        # Named, because Selenium would else ask the internet for a Chrome of its own.
+        service = webdriver.ChromeService(shutil.which("chromedriver"))
+        with webdriver.Chrome(options, service) as driver:
             for shot in SHOTS:
                 take(driver, address, shot)
                 print(IMAGES / f"{shot.name}.png")
