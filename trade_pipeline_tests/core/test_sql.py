@@ -195,6 +195,8 @@ def test_who_asks_for_a_literal_is_given_one() -> None:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         ]  # fmt: skip
         for scope, names in scopes:
+            if (relative(file), getattr(scope, "name", "")) in KNOWN:
+                continue
             for call in within(scope):
                 if not isinstance(call, ast.Call):
                     continue
