@@ -62,6 +62,9 @@ class Texts:
                 return all_fixed(*inside[name])
             case ast.Name(id=name) if name in self.module:
                 return all_fixed(*self.module[name])
+            case ast.Attribute(value=ast.Name(), attr=name) if name.isupper():
+                # Of another module: a constant, too.
+                return True
             case ast.Name(id=name):
                 # Another module's constant.
                 return name.strip("_").isupper()
