@@ -12,6 +12,7 @@ from uuid import UUID
 
 from trade_pipeline.core.errors import InvalidRecord
 from trade_pipeline.core.validation import (
+    require_amount,
     require_confidence,
     require_count,
     require_facts,
@@ -280,8 +281,7 @@ class ExecutionRecord:
         other = "exit_price" if self.leg == "entry" else "entry_price"
         if (value := getattr(self, other)) is not None:
             raise InvalidRecord(other, value, f"nothing, for an order of the {self.leg}")
-        require_value("size", self.size)
-        require_number("size", self.size, 0)
+        require_amount("size", self.size)
         if self.event in FILLS and not self.size > 0:
             raise InvalidRecord("size", self.size, "a positive size of a fill")
         require_number("slippage", self.slippage)
@@ -347,9 +347,9 @@ class TradeOutcome:
 
     def __post_init__(self) -> None:
         require_uuid(self.uuid)
-        for name, low in (("realized_pnl_percent", -math.inf), ("time_in_market_seconds", 0)):
-            require_value(name, getattr(self, name))
-            require_number(name, getattr(self, name), low)
+        require_value("realized_pnl_percent", self.realized_pnl_percent)
+        require_number("realized_pnl_percent", self.realized_pnl_percent)
+        require_amount("time_in_market_seconds", self.time_in_market_seconds)
         require_member(TerminationReason, "termination_reason", self.termination_reason)
         if self.kind not in ("realised", "shadow"):
             raise InvalidRecord("kind", self.kind, "realised or shadow")

@@ -126,3 +126,9 @@ def require_value(name: str, value: object) -> None:
     """Anything but None."""
     if value is None:
         raise InvalidRecord(name, value, "a finite number")
+
+
+def require_amount(name: str, value: object) -> None:
+    """A finite number of at least zero, and not None."""
+    require_value(name, value)
+    require_number(name, value, 0)

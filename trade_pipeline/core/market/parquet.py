@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from trade_pipeline.core.canonical import ADDRESS_PREFIX, address_of, canonical_bytes
 from trade_pipeline.core.errors import BadMarketData
-from trade_pipeline.core.ids import micros, moment_of
+from trade_pipeline.core.ids import moment_of
 from trade_pipeline.core.market.event import Floats, Ints
 
 TEXT = pa.dictionary(pa.int32(), pa.string())
@@ -110,24 +110,12 @@ def column_names(path: Path) -> list[str]:
 
 
 def time_range(path: Path, column: str) -> tuple[int, int]:
-    """The first and the last time in a column; from the file's own statistics where it has them."""
-    schema = pa.schema([required(column, TIME)])
-    metadata = _checked(path, schema).metadata
-    ranges = [
-        chunk.statistics
-        for group in map(metadata.row_group, range(metadata.num_row_groups))
-        for chunk in map(group.column, range(group.num_columns))
-        if chunk.path_in_schema == column
-    ]
-    if ranges and all(r is not None and r.has_min_max for r in ranges):
-        try:
-            first, last = micros(min(r.min for r in ranges)), micros(max(r.max for r in ranges))
-        except OverflowError:
-            first, last = -1, -1
-        if not _EARLIEST <= first <= last < _LATEST:
-            raise BadMarketData(f"{path}: column {column}: {_OUTSIDE}")
-        return first, last
-    times = integers(read(path, schema), column)
+    """The first and the last time in a column.
+
+    The file's own statistics are not asked: they may say anything, and pyarrow ends the process
+    where they are damaged.
+    """
+    times = integers(read(path, pa.schema([required(column, TIME)])), column)
     return int(times.min()), int(times.max())
 
 
