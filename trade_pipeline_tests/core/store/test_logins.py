@@ -68,8 +68,8 @@ def named(server: EmbeddedPostgres) -> Iterator[str]:
         with psycopg.connect(server.url("postgres", name), autocommit=True) as superuser:
             superuser.execute(written.encode())
             yield name
-            superuser.execute(b"DROP OWNED BY app, dashboards, backup")
-            superuser.execute(b"DROP ROLE app, dashboards, backup")
+            superuser.execute(b"DROP OWNED BY trade_app, dashboards, backup")
+            superuser.execute(b"DROP ROLE trade_app, dashboards, backup")
 
 
 def url_of(server: EmbeddedPostgres, login: str, password: str, database: str) -> str:
@@ -79,18 +79,18 @@ def url_of(server: EmbeddedPostgres, login: str, password: str, database: str) -
 
 @pytest.fixture(scope="module")
 def logins(server: EmbeddedPostgres, named: str) -> dict[str, str]:
-    given = {"app": "one", "dashboards": "two", "backup": "three"}
+    given = {"trade_app": "one", "dashboards": "two", "backup": "three"}
     return {login: url_of(server, login, word, named) for login, word in given.items()}
 
 
-@pytest.mark.parametrize("login", ["app", "dashboards", "backup"])
+@pytest.mark.parametrize("login", ["trade_app", "dashboards", "backup"])
 @pytest.mark.parametrize("role", [None, "trade_writer", "trade_reader", "trade_admin"])
 def test_no_login_changes_what_is_stored_or_becomes_more_than_it_is(
     logins: dict[str, str], login: str, role: str | None
 ) -> None:
     with psycopg.connect(logins[login], autocommit=True) as connection:
         if role is not None:
-            if login != "app" and role != "trade_reader":
+            if login != "trade_app" and role != "trade_reader":
                 with pytest.raises(psycopg.errors.InsufficientPrivilege):
                     connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
                 return
@@ -100,7 +100,7 @@ def test_no_login_changes_what_is_stored_or_becomes_more_than_it_is(
                 connection.execute(statement.encode())
 
 
-@pytest.mark.parametrize("login", ["app", "dashboards", "backup"])
+@pytest.mark.parametrize("login", ["trade_app", "dashboards", "backup"])
 def test_no_login_reads_another_database(
     server: EmbeddedPostgres, logins: dict[str, str], login: str
 ) -> None:
@@ -126,7 +126,7 @@ def test_who_reads_writes_nothing_and_sees_all(logins: dict[str, str], login: st
 
 
 def test_the_program_does_all_its_work_as_one_login(logins: dict[str, str]) -> None:
-    with Database.at(logins["app"]) as database:
+    with Database.at(logins["trade_app"]) as database:
         with database.connect() as connection:
             append_bulk(connection, "t", samples.records_of_a_session(3, "t"))
             connection.execute("SELECT trade.take_lease('a', 'me', 'paper', 60, false)")
