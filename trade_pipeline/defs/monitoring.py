@@ -13,7 +13,7 @@ from trade_pipeline.core.monitoring.config import MonitoringConfig
 from trade_pipeline.core.monitoring.record import LINES, ROLLS_NOTHING_BACK
 from trade_pipeline.core.session.version import learning_version
 from trade_pipeline.defs.markdown import markdown_table, records_table
-from trade_pipeline.defs.queue import AT_ONCE
+from trade_pipeline.defs.queue import TRADING
 from trade_pipeline.defs.report import picture
 from trade_pipeline.defs.resources import TradeStore
 from trade_pipeline.defs.trades import OWNERS
@@ -205,7 +205,7 @@ def roll_back(context: dg.OpExecutionContext, config: ReportConfig, store: Trade
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    tags=AT_ONCE,
+    tags=TRADING,
     description="Takes back the production model that a stored report found broken.",
 )
 def rollback_job() -> None:

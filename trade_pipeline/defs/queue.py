@@ -10,24 +10,22 @@ from dagster import QueuedRunCoordinator, SubmitRunContext
 # The setting `batch_runs` limits how many runs of the kind `batch` there are at once.
 KIND = "trade_pipeline/queue"
 BATCH, LIVE = "batch", "live"
-# Of a job that starts at once.  Nothing of it is tried again: what comes next recovers.  Where
-# Celery's workers execute runs, those of the queue `live` have no other work.
+# Of a job that starts at once.  Nothing of it is tried again: what comes next recovers.
 AT_ONCE = {
     KIND: "at_once",
     "dagster/priority": "100",
     "dagster/max_retries": "0",
-    "dagster-celery/queue": LIVE,
 }
-# Of a job that trades or halts, where runs are jobs of Kubernetes: its pod is placed first, by the
-# class in deploy/kubernetes.yaml, and has memory of its own.
+# Of a job that trades, halts or takes a model back.  Where Celery's workers execute runs, those of
+# the queue `live` have no other work.  Where runs are jobs of Kubernetes, its pod is placed first,
+# by the class in deploy/kubernetes.yaml, and has memory of its own.
 _POD = {
     "pod_spec_config": {"priority_class_name": "trade-pipeline-live"},
     "container_config": {
         "resources": {"requests": {"cpu": "500m", "memory": "1Gi"}, "limits": {"memory": "4Gi"}}
     },
 }
-TRADING = AT_ONCE | {"dagster-k8s/config": json.dumps(_POD)}
-
+TRADING = AT_ONCE | {"dagster-celery/queue": LIVE, "dagster-k8s/config": json.dumps(_POD)}
 
 # Of a job whose failed run may be a verdict, such as a gate that refuses: that is no incident.
 VERDICT = "trade_pipeline/fails_as_verdict"
