@@ -79,7 +79,7 @@ def test_a_clean_run_shows_every_rule_of_its_session(
         assert check.metadata["rows_of"].value == f"session {clean.session_id}"
         assert check.metadata["rows_checked"].value == check.metadata["rows"].value > 0
     rules = str(found["trade_executions"].metadata["rules"].value)
-    assert "| price | expect_column_values_to_be_between | finite, > 0 |" in rules
+    assert "| price | expect_column_values_to_be_between | finite, &gt; 0 |" in rules
     assert "| NO |" not in rules
 
 

@@ -17,6 +17,7 @@ import pytest
 
 from trade_pipeline.core.document import MAX_BYTES, parse_document
 from trade_pipeline.core.errors import BadConfig
+from trade_pipeline_tests.conftest import KILLS
 from trade_pipeline_tests.fuzz.mutations import mutate
 from trade_pipeline_tests.fuzz.run import registry
 
@@ -69,6 +70,7 @@ def test_malformed_inputs_are_read_or_refused_by_every_reader(tmp_path: Path) ->
 
 
 @pytest.mark.reliability
+@pytest.mark.skipif(KILLS < 50, reason="minutes: make reliability runs it")
 def test_a_million_malformed_inputs(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     counts, findings = totals(fuzzed(FULL, tmp_path, SEED, 2))
     with capfd.disabled():

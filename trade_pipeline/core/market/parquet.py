@@ -246,7 +246,11 @@ def _checked(path: Path, schema: pa.Schema) -> pq.ParquetFile:
         if file.schema_arrow.names.count(wanted.name) > 1:
             raise BadMarketData(f"{path}: column {wanted.name} is there twice")
         kind = file.schema_arrow.field(wanted.name).type
-        if not _is_like(kind, wanted.type):
+        try:
+            like = _is_like(kind, wanted.type)
+        except UnicodeDecodeError:
+            raise BadMarketData(f"{path}: column {wanted.name} has no readable time zone") from None
+        if not like:
             expected = _EXPECTED[wanted.type]
             raise BadMarketData(f"{path}: column {wanted.name} is {kind}: expected {expected}")
     if file.metadata.num_rows == 0:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from uuid import UUID
@@ -15,12 +14,12 @@ from trade_pipeline.core.market.event import HOUR
 from trade_pipeline.core.market.feed import KnownMarket
 from trade_pipeline.core.market.history import TokenState
 from trade_pipeline.core.records import (
-    ExecutionRecord,
     OrderEvent,
     RecordSink,
     TerminationReason,
     TradeOutcome,
 )
+from trade_pipeline.core.session.order_records import filled, refused, submitted
 from trade_pipeline.core.session.own_exit import OwnExit, RuleFailure
 from trade_pipeline.core.strategy.config import StrategyConfig
 from trade_pipeline.core.strategy.protections import Protections
@@ -424,57 +423,11 @@ class Trading:
     def _submitted(self, order: Order, tokens: float, stake_usd: float | None) -> None:
         if order.leg == "entry" and order.due_at is not None:
             self._wake(order.due_at, order.token)
-        self._journal.append(
-            ExecutionRecord(
-                uuid=order.uuid,
-                order_id=order.order_id,
-                size=tokens,
-                leg=order.leg,
-                event=OrderEvent.SUBMITTED,
-                occurred_at=moment_of(order.submitted_at),
-                value_usd=stake_usd,
-            )
-        )
+        self._journal.append(submitted(order, tokens, stake_usd))
 
     def _filled(self, order: Order, fill: Fill) -> None:
-        buying = order.leg == "entry"
-        # An emptied pool had no price when its exit was decided.
-        worse = fill.price / order.decision_price - 1.0 if order.decision_price > 0 else None
-        latency_ms = max(0, fill.at - order.submitted_at) / 1_000
-        self._journal.append(
-            ExecutionRecord(
-                uuid=order.uuid,
-                order_id=order.order_id,
-                entry_price=fill.price if buying else None,
-                exit_price=None if buying else fill.price,
-                size=fill.tokens,
-                slippage=worse if buying or worse is None else -worse,
-                latency_metrics={} if self._rests(order) else {"latency_ms": latency_ms},
-                leg=order.leg,
-                event=OrderEvent.FILLED if fill.complete else OrderEvent.PARTLY_FILLED,
-                sequence=order.fills,
-                occurred_at=moment_of(fill.at),
-                value_usd=to_usd(to_micros(fill.value_usd)),
-                costs_usd={k: to_usd(to_micros(v)) for k, v in fill.costs_usd.items()},
-                inside_usd=fill.inside_usd,
-            )
-        )
+        self._journal.append(filled(order, fill, rests=self._rests(order)))
         order.fills += 1
 
     def _refused(self, order: Order, refusal: Refusal, event: OrderEvent) -> None:
-        size = order.tokens
-        if order.leg == "entry":
-            size = order.stake_usd / order.decision_price
-        self._journal.append(
-            ExecutionRecord(
-                uuid=order.uuid,
-                order_id=order.order_id,
-                size=size if math.isfinite(size) else 0.0,
-                leg=order.leg,
-                event=event,
-                sequence=0,
-                occurred_at=moment_of(refusal.at),
-                costs_usd={k: to_usd(to_micros(v)) for k, v in refusal.costs_usd.items()},
-                note=refusal.why,
-            )
-        )
+        self._journal.append(refused(order, refusal, event))

@@ -301,10 +301,8 @@ class HeadFiles:
     def _create(self, path: str, data: bytes) -> None:
         try:
             self._files.pipe_file(path, data, mode="create")
-        except FileExistsError:
-            raise
         except OSError:
-            # s3fs tells a failed precondition by no type of its own.
+            # How s3fs tells of a failed precondition differs between its versions.
             there = self._cat([path]).get(path)
             if there is None:
                 raise

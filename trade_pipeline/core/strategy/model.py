@@ -136,7 +136,7 @@ class TradeModel:
         try:
             content = _File.model_validate(orjson.loads(data))
         except orjson.JSONDecodeError as error:
-            raise BadConfig(f"model: damaged: {error}") from None
+            raise BadConfig(f"model: incomplete or damaged: {error}") from None
         except ValidationError as error:
             problem = error.errors(include_url=False)[0]
             where = ".".join(map(str, problem["loc"])) or "the file"

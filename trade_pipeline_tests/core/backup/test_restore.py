@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -162,7 +160,7 @@ def test_a_restore_that_is_killed_is_run_again(
         time.sleep(wait)
         wait += 2.0 / KILLS
         ended = process.poll() is not None
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
         process.wait(60)
         process.stdin.close()
         with psycopg.connect(empty.url) as connection:

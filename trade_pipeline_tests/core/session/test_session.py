@@ -894,7 +894,11 @@ def test_the_markets_of_these_tests_are_traded_in_all_kinds_of_ways() -> None:
         reasons.update(o.termination_reason for o in found.of(TradeOutcome))
         events.update(f"{e.leg} {e.event}" for e in found.of(ExecutionRecord))
         written_off += sum(o.written_off for o in found.of(TradeOutcome))
-    never = {TerminationReason.MANUAL, TerminationReason.NOT_FILLED}
+    never = {
+        TerminationReason.MANUAL,
+        TerminationReason.NOT_FILLED,
+        TerminationReason.STRATEGY_EXIT,
+    }
     assert set(reasons) == set(TerminationReason) - never
     assert {"entry filled", "entry rejected", "exit filled", "exit rejected"} <= set(events)
     assert written_off
