@@ -36,6 +36,23 @@ class ExtensionSettings(BaseSettings):
 
     extensions: str = ""
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The first source that tells a setting wins.
+
+        Raises:
+            BadConfig: the folder of secrets that is named is none.
+        """
+        secrets = SecretsSettingsSource(settings_cls, secrets_dir=_secrets_folder())
+        return init_settings, env_settings, dotenv_settings, secrets
+
 
 class Settings(ExtensionSettings):
     """Where the product keeps its things.
@@ -116,23 +133,6 @@ class Settings(ExtensionSettings):
     bot_config: Path | None = None
     alert_urls: SecretStr | None = None
     freshness: dict[str, float] = {}
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The first source that tells a setting wins.
-
-        Raises:
-            BadConfig: the folder of secrets that is named is none.
-        """
-        secrets = SecretsSettingsSource(settings_cls, secrets_dir=_secrets_folder())
-        return init_settings, env_settings, dotenv_settings, secrets
 
 
 def _secrets_folder() -> Path | None:

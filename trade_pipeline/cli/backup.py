@@ -158,6 +158,12 @@ def _print(done: Restored) -> None:
     )
     for problem in done.manifest.incomplete:
         out.print(f"not in it: {problem}", markup=False, highlight=False, soft_wrap=True)
+    if done.halted:
+        out.print(
+            f"halted, because their venue has not gone back: {', '.join(done.halted)}; look "
+            "through its orders and holdings, then `trade-pipeline resume`",
+            markup=False, highlight=False, soft_wrap=True,
+        )  # fmt: skip
     if done.report is not None:
         colour, word = ("green", "verified") if done.report.intact else ("red", "NOT VERIFIED")
         out.print(f"[bold {colour}]{word}[/]", end="  ")

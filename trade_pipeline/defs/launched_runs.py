@@ -7,6 +7,7 @@ its content, so that a second run of the same work adds nothing.
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections import deque
@@ -25,9 +26,12 @@ from trade_pipeline.core.canonical import address_of, canonical_bytes
 from trade_pipeline.core.errors import StoreUnavailable
 from trade_pipeline.defs.instance import RANGE_TAG, failures_of
 
+log = logging.getLogger("trade_pipeline.runs")
 # Of what a run does: a run that goes on already is waited for and not launched a second time.
 LAUNCH = "trade_pipeline/launch"
 ATTEMPTS = 3
+# Also of runs with which nobody began: a worker that ends before each of them would never stop.
+LAUNCHES = 10
 POLL_SECONDS = 0.5
 HEALTH_SECONDS = 5.0
 _CANCEL_SECONDS = 15.0
@@ -140,13 +144,13 @@ class _UnderWay:
 
     launch: Launch
     attempts: int = 1
+    launches: int = 1
     looked: float = 0.0
 
     def may_try_again(self, why: _Lost) -> bool:
-        if not why.begun:
-            return True
-        self.attempts += 1
-        return self.attempts <= ATTEMPTS
+        self.launches += 1
+        self.attempts += why.begun
+        return self.attempts <= ATTEMPTS and self.launches <= LAUNCHES
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +165,7 @@ class _Lost:
     begun: bool
 
     def __str__(self) -> str:
-        return f"its worker was lost {ATTEMPTS} times: {self.why}"
+        return f"its worker was lost again and again: {self.why}"
 
 
 def _default_limit(instance: dg.DagsterInstance) -> int:
@@ -272,7 +276,11 @@ def _failure(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | _Lost | 
 def _cancel(instance: dg.DagsterInstance, run_ids: Sequence[str]) -> None:
     """Cancel what has not ended, and wait a while for it: a run tells of its end itself."""
     for run_id in run_ids:
-        instance.run_launcher.terminate(run_id)
+        try:
+            instance.run_launcher.terminate(run_id)
+        except StoreUnavailable as error:
+            # The others may still be told; this one is reported below.
+            log.warning("run %s is not told to end: %s", run_id, error)
     end = time.monotonic() + _CANCEL_SECONDS
     left = set(run_ids)
     while left and time.monotonic() < end:

@@ -136,7 +136,7 @@ def test_what_a_lost_worker_had_is_launched_again(
 def test_a_run_that_ends_every_worker_is_given_up(instance: dg.DagsterInstance) -> None:
     workers(instance).dying = ATTEMPTS + 5
     (failed,) = launch_and_wait(instance, [halt("deadly")])
-    assert f"lost {ATTEMPTS} times" in failed.why
+    assert "lost again and again" in failed.why
     assert "first@machine does not answer" in failed.why
     assert len(instance.get_runs()) == ATTEMPTS
 

@@ -10,6 +10,7 @@ import psycopg
 from pydantic import SecretStr
 
 from trade_pipeline.core.backup.errors import BadBackup
+from trade_pipeline.core.errors import BadConfig
 from trade_pipeline.core.store.address import connect
 from trade_pipeline.core.store.server import SUPERUSER, EmbeddedPostgres
 from trade_pipeline.settings import Settings
@@ -23,11 +24,25 @@ class Endpoint:
 
     Attributes:
         url: of a login that may act for the owner of the tables; its password is inside.
-        dagster: the URL of Dagster's own storage.
+        runs: the URL of Dagster's own storage; None: the settings name none.
     """
 
     url: str
-    dagster: str
+    runs: str | None
+
+    @property
+    def dagster(self) -> str:
+        """The URL of Dagster's own storage.
+
+        Raises:
+            BadConfig: the settings name none, beside a database of their own.
+        """
+        if self.runs is None:
+            raise BadConfig(
+                "with_dagster=True: TRADE_PIPELINE_DAGSTER_URL is not set, so nobody knows where "
+                "Dagster's storage is"
+            )
+        return self.runs
 
     def connect(self) -> psycopg.Connection:
         """A new connection of the login, in autocommit mode.
@@ -46,16 +61,12 @@ def endpoint_of(settings: Settings) -> Iterator[Endpoint]:
         StoreUnavailable: an embedded server cannot be started.
     """
     database = settings.admin_database_url or settings.database_url
-    if database is not None and settings.dagster_url is not None:
-        yield Endpoint(database.get_secret_value(), _plain(settings.dagster_url))
+    runs = None if settings.dagster_url is None else _plain(settings.dagster_url)
+    if database is not None:
+        yield Endpoint(database.get_secret_value(), runs)
         return
     with EmbeddedPostgres(settings.home / "postgres") as server:
-        yield Endpoint(
-            server.url(SUPERUSER) if database is None else database.get_secret_value(),
-            server.url("dagster", "dagster")
-            if settings.dagster_url is None
-            else _plain(settings.dagster_url),
-        )
+        yield Endpoint(server.url(SUPERUSER), runs or server.url("dagster", "dagster"))
 
 
 def become_owner(connection: psycopg.Connection) -> None:

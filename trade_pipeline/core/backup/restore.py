@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
+import orjson
 import psycopg
 from psycopg import sql
 
@@ -27,6 +28,8 @@ from trade_pipeline.core.errors import BadConfig
 from trade_pipeline.core.ledger.artifacts import check_artifacts as check_named
 from trade_pipeline.core.ledger.report import LedgerReport
 from trade_pipeline.core.ledger.verify import verify_url
+from trade_pipeline.core.live.halts import order_halt
+from trade_pipeline.core.live.requests import requests
 from trade_pipeline.core.store.address import as_role, connect
 from trade_pipeline.core.store.artifacts import ArtifactStore
 from trade_pipeline.core.store.migrations import migrate, migrations_folder, read_migrations
@@ -48,6 +51,8 @@ class Restored:
         heads: copied; ``later_heads``: those that go on behind the backup's and stay.
         dagster: whether its storage was brought back.
         migrations: applied afterwards.
+        halted: accounts that trade at an exchange, which has not gone back: they enter nothing
+            until a person resumes them.
         report: what a verification of everything found; None: nothing was written.
     """
 
@@ -59,6 +64,7 @@ class Restored:
     later_heads: int
     dagster: bool
     migrations: Sequence[str]
+    halted: Sequence[str]
     report: LedgerReport | None
 
 
@@ -99,7 +105,16 @@ def restore(
         with stage("artifacts of the backup") as progress:
             check_artifacts(place, lost, progress)
         plan = Restored(
-            manifest, empty, len(lost), len(addresses) - len(lost), 0, len(later), no_runs, (), None
+            manifest,
+            empty,
+            len(lost),
+            len(addresses) - len(lost),
+            0,
+            len(later),
+            no_runs,
+            (),
+            (),
+            None,
         )
         if dry_run:
             return plan
@@ -112,7 +127,22 @@ def restore(
             _restore_database(endpoint, place, manifest, stage)
         migrations = migrate(endpoint.url)
         report = _verified(as_role(endpoint.url, "trade_reader"), artifacts, stage)
-    return replace(plan, heads=heads, migrations=migrations, report=report)
+        halted = _halt_accounts(endpoint, manifest) if empty else ()
+    return replace(plan, heads=heads, migrations=migrations, halted=halted, report=report)
+
+
+def _halt_accounts(endpoint: Endpoint, manifest: Manifest) -> list[str]:
+    """Stop entries of accounts whose venue knows what the restored records do not."""
+    with connect(as_role(endpoint.url, "trade_writer"), "cannot halt the accounts") as connection:
+        accounts = [
+            one.account
+            for one in requests(connection)
+            if orjson.loads(one.settings).get("orders") == "exchange"
+        ]
+        for account in accounts:
+            reason = f"restored backup {manifest.name}: compare with the venue"
+            order_halt(connection, account, "halt", reason=reason, by="restore")
+    return accounts
 
 
 def _check_program(manifest: Manifest) -> None:

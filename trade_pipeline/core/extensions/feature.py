@@ -131,8 +131,8 @@ class Events:
             They hold events after the decisions as well, so use them in windows only.
     """
 
-    def __init__(self, windows: EventWindows, feature: str, window_hours: int) -> None:
-        self._windows, self._feature, self._hours = windows, feature, window_hours
+    def __init__(self, windows: EventWindows, window_hours: int) -> None:
+        self._windows, self._hours = windows, window_hours
         self.at: Ints = windows.at
         self.columns = Known(windows.columns)
 
@@ -181,7 +181,7 @@ def compute_feature(
     named = f"feature {one.name!r} of {one.module}"
     try:
         with np.errstate(all="ignore"):
-            found = one.compute(Events(windows, one.name, one.window_hours), Known(known))
+            found = one.compute(Events(windows, one.window_hours), Known(known))
             values = np.array(found, np.float64)
     except Exception as error:
         raise BadConfig(f"{named}: {error_line(error)}") from error

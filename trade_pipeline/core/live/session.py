@@ -109,8 +109,9 @@ class LiveSession:
         self._room = asyncio.Semaphore(_WAITING)
         self._findings: list[Finding] = []
         self._reported: set[tuple[str, str | None, str | None]] = set()
-        # Findings that stop entries as soon as the database takes a halt.
-        self._unhalted: list[str] = []
+        # What stops entries as soon as the database takes a halt, and who says so.
+        self._unhalted: list[tuple[str, str]] = []
+        self._rule_halts = False
         self._reached = 0
         self._told_before = 0
         self._flattened = 0
@@ -350,7 +351,7 @@ class LiveSession:
         self._reported.add(finding.key)
         what = f"{finding.kind} {finding.instrument or ''} {finding.client_order_id or ''}".strip()
         log.error("account %s: %s: %s", self._lease.account, what, finding.facts)
-        self._unhalted.append(what)
+        self._unhalted.append((what, RECONCILIATION))
         self._halt()
 
     def _halt(self) -> None:
@@ -363,19 +364,22 @@ class LiveSession:
             refusal_reported(),
         ):
             while self._unhalted:
-                account, what = self._lease.account, self._unhalted[0]
-                order_halt(connection, account, "halt", reason=what, by=RECONCILIATION)
+                what, by = self._unhalted[0]
+                order_halt(connection, self._lease.account, "halt", reason=what, by=by)
                 del self._unhalted[0]
 
     def _halt_for_a_rule(self) -> None:
         """Stop entries when a rule of the user's own failed, until a person resumes them."""
         failure, self._engine.rule_failure = self._engine.rule_failure, None
         halt = self._halts.halt
-        if failure is None or (halt is not None and halt.stops_entries):
-            return
-        log.error("account %s: %s", self._lease.account, failure)
-        with self._store.database.connect(autocommit=True) as connection:
-            order_halt(connection, self._lease.account, "halt", reason=failure, by=OWN_RULES)
+        if halt is not None and halt.stops_entries:
+            self._rule_halts = False
+        elif failure is not None and not self._rule_halts:
+            # The halt is seen a moment after it was stored, which may itself have to wait.
+            self._rule_halts = True
+            log.error("account %s: %s", self._lease.account, failure)
+            self._unhalted.append((failure, OWN_RULES))
+            self._halt()
 
     async def _obey(self) -> None:
         """Close everything when somebody asked for it, once."""
