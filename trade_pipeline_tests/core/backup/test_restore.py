@@ -8,6 +8,7 @@ import time
 import uuid
 from pathlib import Path
 
+import orjson
 import psycopg
 import pytest
 
@@ -143,6 +144,32 @@ RESTORE = (
     "restore(Settings(_env_file=None, home=Path(sys.argv[1]), database_url=sys.argv[2],"
     " dagster_url=sys.argv[2], artifacts_url=sys.argv[3]), sys.argv[4])"
 )
+
+
+def test_accounts_whose_exchange_has_not_gone_back_enter_nothing_after_a_restore(
+    store: Kept, empty: Kept, tmp_path: Path
+) -> None:
+    with psycopg.connect(store.url) as connection:
+        for account, orders in (("venue", "exchange"), ("paper", "simulated")):
+            connection.execute(
+                "INSERT INTO trade.live_requests (account, wanted, settings, by_whom) "
+                "VALUES (%s, true, %s, 'test')",
+                (account, orjson.dumps({"account": account, "orders": orders}).decode()),
+            )
+    store.write("s", b"content")
+    back_up(store.settings, str(tmp_path / "place"))
+    done = restore(empty.settings, str(tmp_path / "place"))
+    assert done.halted == ["venue"]
+    with psycopg.connect(empty.url) as connection:
+        halts = connection.execute("SELECT account, action, reason FROM trade.halts").fetchall()
+    reason = f"restored backup {done.manifest.name}: compare with the venue"
+    assert halts == [("venue", "halt", reason)]
+
+
+def test_dagsters_storage_that_no_setting_names_is_refused(store: Kept, tmp_path: Path) -> None:
+    settings = store.settings.model_copy(update={"dagster_url": None})
+    with pytest.raises(BadConfig, match="TRADE_PIPELINE_DAGSTER_URL is not set"):
+        back_up(settings, str(tmp_path / "place"), with_dagster=True)
 
 
 @pytest.mark.reliability
