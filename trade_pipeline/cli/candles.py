@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -75,6 +76,11 @@ def import_candles(
         print_json({"market": "spot-1h", "data": str(out_), "instruments": found})
         return
     print_table(str(out_), found)
+    first = min(str(one["first"])[:10] for one in found)
+    last = max(str(one["last"])[:10] for one in found)
+    folder = shlex.quote(str(out_))
+    following = f"trade-pipeline backtest --data {folder} --start {first} --end {last}"
+    out.print(f"next: {following}", markup=False, soft_wrap=True)
     unknown = sum(one["market_cap"] == "unknown" for one in found)
     if unknown:
         out.print(

@@ -109,6 +109,15 @@ def backtest(
         print_json(facts)
     else:
         _print_report(facts)
+        failed = sorted(facts["failed_filter"].items(), key=lambda one: -one[1])
+        print_table(
+            "Why tokens were not considered", [{"filter": k, "looks": n} for k, n in failed]
+        )
+        again = f"--session {facts['session_id']}"
+        if data is not None:
+            again += f" --data {shlex.quote(str(data))}"
+        out.print("next: trade-pipeline trades list")
+        out.print(f"      trade-pipeline replay {again}", markup=False, soft_wrap=True)
 
 
 def metrics(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -33,7 +34,8 @@ class Config(BaseModel):
             return cls.model_validate(given)
         except ValidationError as error:
             problems = "; ".join(
-                f"{'.'.join(map(str, e['loc'])) or cls.CALLED}={shown(e['input'])}: {e['msg']}"
+                f"{'.'.join(map(str, e['loc'])) or cls.CALLED}={shown(e['input'])}: "
+                f"{_unknown(cls, e['loc']) if e['type'] == 'extra_forbidden' else e['msg']}"
                 for e in error.errors(include_url=False)
             )
             raise BadConfig(f"{cls.CALLED}: {problems}") from None
@@ -50,6 +52,18 @@ class Config(BaseModel):
         except orjson.JSONDecodeError as error:
             raise BadConfig(f"{cls.CALLED}: is no JSON: {error}") from None
         return cls.parse(given)
+
+
+def _unknown(config: type[BaseModel], place: tuple[int | str, ...]) -> str:
+    """What is said of a setting that does not exist: the most similar one beside it."""
+    there: type[Any] | None = config
+    for part in place[:-1]:
+        field = there.model_fields.get(str(part)) if there is not None else None
+        kind = None if field is None else field.annotation
+        there = kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+    names = [] if there is None else list(there.model_fields)
+    near = get_close_matches(str(place[-1]), names, 1, 0.5)
+    return "no such setting" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def read_file(file: Path) -> dict[str, Any]:
