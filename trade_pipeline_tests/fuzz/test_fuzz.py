@@ -21,7 +21,7 @@ from trade_pipeline_tests.conftest import KILLS
 from trade_pipeline_tests.fuzz.mutations import mutate
 from trade_pipeline_tests.fuzz.run import registry
 
-SHORT, FULL = 3_000, 1_000_000
+SHORT, FULL = 2_000, 1_000_000
 SEED = int(os.environ.get("TRADE_PIPELINE_TEST_SEED", "1"))
 
 
