@@ -150,6 +150,8 @@ def metrics(
 
 def up() -> None:
     """Serve the Dagster UI with its daemon until stopped; everything started here ends with it."""
+    # Modules of the user's own that do not import would stop every process that is started.
+    import trade_pipeline.core.features.registry  # noqa: F401
     from trade_pipeline.defs.serve import serve
 
     serve(read_settings())

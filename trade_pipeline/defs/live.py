@@ -106,7 +106,7 @@ live_job = dg.define_asset_job(
 )
 def live_session_sensor(context: dg.SensorEvaluationContext, store: TradeStore) -> dg.SensorResult:
     """By lease and lock, not by what runs say of themselves."""
-    from trade_pipeline.core.live.lease import holder_is_connected, read_lease
+    from trade_pipeline.core.live.lease import holder_is_active, holder_is_connected, read_lease
     from trade_pipeline.core.live.requests import requests
     from trade_pipeline.core.live.supervision import judge
     from trade_pipeline.core.store.room import refuses_writes
@@ -121,12 +121,13 @@ def live_session_sensor(context: dg.SensorEvaluationContext, store: TradeStore) 
             return dg.SensorResult(skip_reason=dg.SkipReason(why))
         for request in requests(connection):
             account = request.account
-            verdict = judge(
-                request.wanted,
-                read_lease(connection, account),
-                holder_is_connected(connection, account),
-                seen_runs(context.instance, account),
-            )
+            lease = read_lease(connection, account)
+            connected, active = holder_is_connected(connection, account), False
+            if lease is not None and connected and not lease.alive:
+                with opened.database.connect() as writer:
+                    active = holder_is_active(writer, account)
+            runs = seen_runs(context.instance, account)
+            verdict = judge(request.wanted, lease, connected, runs, active=active)
             for run_id in verdict.ghosts:
                 run = context.instance.get_run_by_id(run_id)
                 if run is not None:

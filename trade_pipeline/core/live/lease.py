@@ -33,6 +33,8 @@ HEARTBEAT_SECONDS = 2.0
 _LOOK_SECONDS = 0.25
 _LOOK_HOLDS_SECONDS = 2.0
 _LOCK_KIND = 2
+# A holder asks several times a second.
+_ACTIVE_SECONDS = 5.0
 
 
 class LeaseLost(TradePipelineError):
@@ -250,6 +252,23 @@ def holder_is_connected(connection: psycopg.Connection, account: str) -> bool:
         "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))"
     )
     return bool(_one(connection, query, _LOCK_KIND, account))
+
+
+def holder_is_active(connection: psycopg.Connection, account: str) -> bool:
+    """Whether the connection with the lock of an account's holder was used in the last seconds.
+
+    So it is with a session whose lease cannot be renewed because a disk is full, and not with a
+    process that was stopped.  False as well where ``connection`` may not see what others do: it
+    must be of the login that the sessions have.
+    """
+    query = (
+        "SELECT EXISTS (SELECT FROM pg_locks JOIN pg_stat_activity USING (pid) "
+        "WHERE locktype = 'advisory' AND classid = %s "
+        "AND objid::bigint = hashtext(%s)::bigint & 4294967295 AND objsubid = 2 AND granted "
+        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
+        "AND state_change > clock_timestamp() - make_interval(secs => %s))"
+    )
+    return bool(_one(connection, query, _LOCK_KIND, account, _ACTIVE_SECONDS))
 
 
 def _one(connection: psycopg.Connection, query: LiteralString, *values: object) -> object:

@@ -46,15 +46,24 @@ def holder_of(lease: LeaseRow | None, connected: bool) -> str | None:
 
 
 def judge(
-    wanted: bool, lease: LeaseRow | None, connected: bool, runs: Sequence[SeenRun]
+    wanted: bool,
+    lease: LeaseRow | None,
+    connected: bool,
+    runs: Sequence[SeenRun],
+    *,
+    active: bool = False,
 ) -> Verdict:
     """What to do about an account.
 
     Args:
         connected: whether the lock of the lease's holder is held.
         runs: those of the account that have not ended.
+        active: whether the holder is seen at work, though its lease has expired: while the database
+            takes no writes nobody can renew one, and nobody take one either.
     """
     holder = holder_of(lease, connected)
+    if active and lease is not None:
+        holder = lease.holder
     last = None if lease is None else lease.holder
     ghosts, coming = [], []
     for run in runs:

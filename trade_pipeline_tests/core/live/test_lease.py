@@ -16,6 +16,7 @@ from report.record import counted
 from trade_pipeline.core.ids import micros, moment_of
 from trade_pipeline.core.ledger.append import append_now
 from trade_pipeline.core.ledger.chain import Chain
+from trade_pipeline.core.live import lease as lease_module
 from trade_pipeline.core.live.journal import LiveJournal
 from trade_pipeline.core.live.lease import Lease, LeaseHeld, LeaseLost, holder_is_connected
 from trade_pipeline.core.live.records import LiveDecision, OrderIntent
@@ -85,6 +86,18 @@ def test_a_holder_whose_connection_is_gone_is_replaced_before_its_lease_expires(
             first.renew()
             with pytest.raises(LeaseLost, match="has ended"):
                 first.require()
+
+
+def test_a_holder_is_seen_at_work_until_its_connection_has_been_silent(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with database.connect(autocommit=True) as watcher, lease(database, "at work") as held:
+        held.renew()
+        assert lease_module.holder_is_active(watcher, "at work")
+        assert not lease_module.holder_is_active(watcher, "nobody")
+        monkeypatch.setattr(lease_module, "_ACTIVE_SECONDS", 0.05)
+        time.sleep(0.1)
+        assert not lease_module.holder_is_active(watcher, "at work")
 
 
 def test_nothing_is_sent_after_the_deadline_that_the_holder_itself_measures(

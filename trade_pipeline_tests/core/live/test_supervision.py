@@ -60,6 +60,11 @@ def test_an_account_without_a_living_holder_gets_exactly_one_session(
     assert (verdict.start, verdict.ghosts) == (start, ghosts)
 
 
+def test_a_holder_at_work_whose_lease_cannot_be_renewed_has_no_successor() -> None:
+    verdict = judge(True, lease("x", False), True, [running("x", 9e4)], active=True)
+    assert (verdict.start, verdict.ghosts) == (False, ())
+
+
 LIMITS = {"max_token_usd": 50, "max_exposure_usd": 200}
 
 
