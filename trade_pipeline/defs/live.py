@@ -125,6 +125,8 @@ def live_session_sensor(context: dg.SensorEvaluationContext, store: TradeStore) 
             connected, active = holder_is_connected(connection, account), False
             if lease is not None and connected and not lease.alive:
                 with opened.database.connect() as writer:
+                    # As the login, which the sessions have, too: a role sees nothing of others.
+                    writer.execute("SET ROLE NONE")
                     active = holder_is_active(writer, account)
             runs = seen_runs(context.instance, account)
             verdict = judge(request.wanted, lease, connected, runs, active=active)
