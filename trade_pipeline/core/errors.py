@@ -7,6 +7,10 @@ turns each of them into exit code 2.
 from __future__ import annotations
 
 import reprlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 _SHOWN = 200
 # Twenty problems of a file with the values to see them by.
@@ -23,6 +27,17 @@ def shown(value: object) -> str:
         return f"a whole number of {value.bit_length()} bits"
     text = limits.repr(value)
     return text if len(text) <= 4 * _SHOWN else f"{text[: 4 * _SHOWN]}..."
+
+
+def first_problem(error: ValidationError, whole: str = "the file") -> str:
+    """The first thing that is wrong with a document: its field, value and why, for a message.
+
+    Args:
+        whole: what the document is called where it is wrong as a whole.
+    """
+    problem = error.errors(include_url=False)[0]
+    where = ".".join(map(str, problem["loc"])) or whole
+    return f"{where}={shown(problem['input'])}: {problem['msg']}"
 
 
 def printable(text: str) -> str:

@@ -11,7 +11,7 @@ import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from trade_pipeline.core.canonical import address_of, canonical_bytes
-from trade_pipeline.core.errors import BadConfig, shown
+from trade_pipeline.core.errors import BadConfig, first_problem
 from trade_pipeline.core.experiment.definition import SIMULATED, Days, Metric
 
 
@@ -77,11 +77,7 @@ class Design:
         except orjson.JSONDecodeError as error:
             raise BadConfig(f"experiment: is no JSON: {error}") from None
         except ValidationError as error:
-            problem = error.errors(include_url=False)[0]
-            where = ".".join(map(str, problem["loc"])) or "the file"
-            raise BadConfig(
-                f"experiment: {where}={shown(problem['input'])}: {problem['msg']}"
-            ) from None
+            raise BadConfig(f"experiment: {first_problem(error)}") from None
         variants = {one.name: Variant(one.params_ptr, one.settings) for one in read.variants}
         if len(variants) < len(read.variants) or read.baseline not in variants:
             raise BadConfig(f"experiment: baseline={read.baseline!r}: expected one of the variants")

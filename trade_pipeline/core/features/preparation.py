@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from trade_pipeline.core.errors import BadConfig, shown
+from trade_pipeline.core.errors import BadConfig, first_problem, shown
 from trade_pipeline.core.market.event import Floats, Ints
 
 if TYPE_CHECKING:
@@ -160,11 +160,7 @@ class Preparation:
         try:
             read = _State.model_validate(state)
         except ValidationError as error:
-            problem = error.errors(include_url=False)[0]
-            where = ".".join(map(str, problem["loc"])) or "state"
-            raise BadConfig(
-                f"preparation: {where}={shown(problem['input'])}: {problem['msg']}"
-            ) from None
+            raise BadConfig(f"preparation: {first_problem(error, 'state')}") from None
         made = cls(**{name: tuple(values) for name, values in read})
         for names in (made.features, made.indicators, made.columns):
             if len(set(names)) < len(names):

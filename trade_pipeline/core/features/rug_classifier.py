@@ -18,7 +18,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from trade_pipeline.core.canonical import canonical_bytes
-from trade_pipeline.core.errors import BadConfig, shown
+from trade_pipeline.core.errors import BadConfig, first_problem
 from trade_pipeline.core.features.calibration import Bools, fit_platt, platt_probability
 from trade_pipeline.core.features.rug_metrics import best_threshold
 from trade_pipeline.core.features.trees import read_trees
@@ -178,11 +178,8 @@ class RugClassifier:
         try:
             content = _File.model_validate(document)
         except ValidationError as error:
-            problem = error.errors(include_url=False)[0]
-            where = ".".join(map(str, problem["loc"])) or "the file"
             raise BadConfig(
-                f"rug classifier: incomplete or damaged: {where}={shown(problem['input'])}: "
-                f"{problem['msg']}"
+                f"rug classifier: incomplete or damaged: {first_problem(error)}"
             ) from None
         return cls(
             names=tuple(content.names),

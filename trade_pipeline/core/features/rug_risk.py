@@ -11,7 +11,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from trade_pipeline.core.canonical import canonical_bytes
-from trade_pipeline.core.errors import BadConfig, shown
+from trade_pipeline.core.errors import BadConfig, first_problem, shown
 from trade_pipeline.core.features.registry import BUILT_IN, NAMES
 from trade_pipeline.core.features.rug_classifier import RugClassifier
 from trade_pipeline.core.ids import moment_of
@@ -96,11 +96,7 @@ class RugRisk:
         except orjson.JSONDecodeError as error:
             raise BadConfig(f"rug_risk_model: is not a rug risk document: {error}") from None
         except ValidationError as error:
-            problem = error.errors(include_url=False)[0]
-            where = ".".join(map(str, problem["loc"])) or "the file"
-            raise BadConfig(
-                f"rug_risk_model: {where}={shown(problem['input'])}: {problem['msg']}"
-            ) from None
+            raise BadConfig(f"rug_risk_model: {first_problem(error)}") from None
         known_from = [one.known_from for one in stored]
         if known_from != sorted(known_from):
             raise BadConfig("rug_risk_model: known_from: expected the oldest model first")

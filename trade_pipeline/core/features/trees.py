@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from trade_pipeline.core.errors import BadConfig, shown
+from trade_pipeline.core.errors import BadConfig, first_problem
 
 if TYPE_CHECKING:
     import xgboost as xgb
@@ -155,11 +155,7 @@ def read_trees(document: object, inputs: Sequence[str], named: str, objective: s
     try:
         learner = _Document.model_validate(document).learner
     except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        where = ".".join(map(str, problem["loc"])) or named
-        raise BadConfig(
-            f"{named}: damaged: {where}={shown(problem['input'])}: {problem['msg']}"
-        ) from None
+        raise BadConfig(f"{named}: damaged: {first_problem(error, named)}") from None
     trees = learner.gradient_booster.model
     count, columns = len(trees.trees), learner.learner_model_param.num_feature
     wrong = next(

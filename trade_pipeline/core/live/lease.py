@@ -33,6 +33,12 @@ HEARTBEAT_SECONDS = 2.0
 _LOOK_SECONDS = 0.25
 _LOOK_HOLDS_SECONDS = 2.0
 _LOCK_KIND = 2
+# Which lock is that of an account's holder: the kind and the account are its parameters.
+_HOLDS: LiteralString = (
+    "locktype = 'advisory' AND classid = %s "
+    "AND objid::bigint = hashtext(%s)::bigint & 4294967295 AND objsubid = 2 AND granted "
+    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
 # A holder asks several times a second.
 _ACTIVE_SECONDS = 5.0
 
@@ -246,11 +252,7 @@ def read_lease(connection: psycopg.Connection, account: str) -> LeaseRow | None:
 
 def holder_is_connected(connection: psycopg.Connection, account: str) -> bool:
     """Whether the lock of an account's holder is held: a dead process holds none."""
-    query = (
-        "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = %s "
-        "AND objid::bigint = hashtext(%s)::bigint & 4294967295 AND objsubid = 2 AND granted "
-        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))"
-    )
+    query = f"SELECT EXISTS (SELECT FROM pg_locks WHERE {_HOLDS})"
     return bool(_one(connection, query, _LOCK_KIND, account))
 
 
@@ -262,10 +264,7 @@ def holder_is_active(connection: psycopg.Connection, account: str) -> bool:
     must be of the login that the sessions have.
     """
     query = (
-        "SELECT EXISTS (SELECT FROM pg_locks JOIN pg_stat_activity USING (pid) "
-        "WHERE locktype = 'advisory' AND classid = %s "
-        "AND objid::bigint = hashtext(%s)::bigint & 4294967295 AND objsubid = 2 AND granted "
-        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
+        f"SELECT EXISTS (SELECT FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE {_HOLDS} "
         "AND state_change > clock_timestamp() - make_interval(secs => %s))"
     )
     return bool(_one(connection, query, _LOCK_KIND, account, _ACTIVE_SECONDS))

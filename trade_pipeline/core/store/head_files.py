@@ -23,7 +23,7 @@ import orjson
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from trade_pipeline.core.canonical import canonical_bytes, sha256
-from trade_pipeline.core.errors import TradePipelineError, shown
+from trade_pipeline.core.errors import TradePipelineError, first_problem
 from trade_pipeline.core.store.durable import write_durably
 
 HEAD_FORMAT = "trade-pipeline-head/1"
@@ -88,11 +88,7 @@ class Head:
         try:
             told = _File.model_validate_json(data)
         except ValidationError as error:
-            problem = error.errors(include_url=False)[0]
-            where = ".".join(map(str, problem["loc"])) or "the file"
-            raise HeadDamaged(
-                f"head {number} cannot be read: {where}={shown(problem['input'])}: {problem['msg']}"
-            ) from None
+            raise HeadDamaged(f"head {number} cannot be read: {first_problem(error)}") from None
         if told.number != number:
             raise HeadDamaged(f"head {number} cannot be read: its number is {told.number}")
         return cls(

@@ -16,7 +16,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from trade_pipeline.core.canonical import canonical_bytes
-from trade_pipeline.core.errors import BadConfig, shown
+from trade_pipeline.core.errors import BadConfig, first_problem
 from trade_pipeline.core.extensions.load import SETTING
 from trade_pipeline.core.features.calibration import platt_probability
 from trade_pipeline.core.features.preparation import Preparation
@@ -138,11 +138,7 @@ class TradeModel:
         except orjson.JSONDecodeError as error:
             raise BadConfig(f"model: incomplete or damaged: {error}") from None
         except ValidationError as error:
-            problem = error.errors(include_url=False)[0]
-            where = ".".join(map(str, problem["loc"])) or "the file"
-            raise BadConfig(
-                f"model: incomplete or damaged: {where}={shown(problem['input'])}: {problem['msg']}"
-            ) from None
+            raise BadConfig(f"model: incomplete or damaged: {first_problem(error)}") from None
         preparation = Preparation.from_dict(content.preparation)
         _require_features(content.added_features)
         return cls(
