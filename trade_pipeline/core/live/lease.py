@@ -177,12 +177,8 @@ class Lease:
         # A login may end its own sessions; the role that it became may not, where they differ.
         connection.execute("SET ROLE NONE")
         connection.execute(
-            "SELECT pg_terminate_backend(a.pid) FROM pg_locks l "
-            "JOIN pg_stat_activity a USING (pid) WHERE l.locktype = 'advisory' "
-            "AND l.classid = %s AND l.objid::bigint = "
-            "hashtext(%s)::bigint & 4294967295 AND l.objsubid = 2 AND l.granted "
-            "AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
-            "AND a.pid <> pg_backend_pid()",
+            "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid) "
+            f"WHERE {_HOLDS} AND pid <> pg_backend_pid()",
             (_LOCK_KIND, self.account),
         )
         connection.execute("SET ROLE trade_writer")
