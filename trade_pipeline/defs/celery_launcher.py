@@ -42,22 +42,21 @@ class WorkerRunLauncher(CeleryRunLauncher):
 
     def slots(self, queue: str = BATCH) -> int:
         """How many runs the workers of a queue execute at once; 0: no worker answers."""
-        inspect = self.celery.control.inspect(timeout=ANSWER_SECONDS)
+        inspect = self.celery.control.inspect
         # On a busy machine the first answer may be late.
         for _ in range(_QUESTIONS):
-            queues = inspect.active_queues() or {}
-            consumers = {
+            queues = inspect(timeout=ANSWER_SECONDS).active_queues() or {}
+            consumers = [
                 worker
                 for worker, consumed in queues.items()
                 if any(one["name"] == queue for one in consumed)
-            }
-            stats = inspect.stats() if consumers else None
+            ]
+            if not consumers:
+                continue
+            # Who answers is known now, so that nobody waits for more.
+            stats = inspect(consumers, timeout=ANSWER_SECONDS, limit=len(consumers)).stats()
             if stats:
-                return sum(
-                    int(told["pool"]["max-concurrency"])
-                    for worker, told in stats.items()
-                    if worker in consumers
-                )
+                return sum(int(told["pool"]["max-concurrency"]) for told in stats.values())
         return 0
 
     def launch_run(self, context: LaunchRunContext) -> None:
