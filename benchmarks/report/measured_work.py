@@ -9,7 +9,7 @@ _DAYS = (21, 35, 60, 120, 365)
 
 _OPERATIONS = (
     Figure(
-        "operations.workers_x", "an experiment on two workers, against one process", "x",
+        "operations.workers_x", "an experiment on two workers, against one", "x",
         "celery_workers", more_is_better=True, asked=1.6, floor="machine.two_cores_x",
         headline=True,
     ),
