@@ -52,7 +52,8 @@ def start(
     """Ask for sessions of an account: `live_session_sensor` starts one, and replaces it.
 
     A real market is named in the settings (--config), a replay by --market.  With --here this
-    process trades, until the session's window or the replay ends.
+    process trades, until the session's window or the replay ends or Ctrl-C: then no other one is
+    wanted.  Only where it is killed, a successor takes over its positions.
     """
     from trade_pipeline.core.alerts.now import teller
     from trade_pipeline.core.live.config import LiveConfig
@@ -79,14 +80,15 @@ def start(
     if live.replay is None and live.market is None:
         raise BadConfig(NO_MARKET)
     with Store.open(settings) as store:
-        with store.database.connect(autocommit=True) as connection:
-            order_session(connection, live, by=getpass.getuser())
         if not here:
+            with store.database.connect(autocommit=True) as connection:
+                order_session(connection, live, by=getpass.getuser())
             out.print(f"account {account}: a session is wanted; `live status` shows it")
             return
         done = run_live(
-            store, live, settings, holder="command line", tell=teller(settings.alert_urls)
-        )
+            store, live, settings, holder="command line", asks=getpass.getuser(),
+            tell=teller(settings.alert_urls),
+        )  # fmt: skip
     facts: dict[str, Any] = asdict(done) | {"findings": [asdict(one) for one in done.findings]}
     if as_json:
         print_json(facts)

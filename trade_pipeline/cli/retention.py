@@ -24,7 +24,7 @@ def retention() -> None:
 
 
 @app.command()
-def run(
+def artifacts(
     dry_run: Annotated[bool, typer.Option(help="Only tell what would be removed.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -85,8 +85,9 @@ def erase(
 @app.command()
 def runs(
     older_than_days: Annotated[
-        int, typer.Option(min=1, help="Runs that were made longer ago go.")
-    ] = 30,
+        int | None,
+        typer.Option(min=1, help="Runs that were made longer ago go; unset: as the schedule."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option(help="Only tell what would be removed.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -97,9 +98,11 @@ def runs(
     """
     from trade_pipeline.defs.event_log import known_checks, purge_runs
     from trade_pipeline.defs.instance import dagster_instance, dagster_server
+    from trade_pipeline.defs.retention import PurgeConfig
 
     settings = read_settings()
-    before = datetime.now(UTC) - timedelta(days=older_than_days)
+    days = older_than_days or PurgeConfig().older_than_days
+    before = datetime.now(UTC) - timedelta(days=days)
     with dagster_server(settings) as server, dagster_instance(settings, server) as instance:
         done = purge_runs(instance, known_checks(), before, dry_run=dry_run)
     if as_json:

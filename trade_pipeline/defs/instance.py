@@ -23,6 +23,7 @@ from trade_pipeline.settings import Settings
 
 DAGSTER_URL = "TRADE_PIPELINE_DAGSTER_URL"
 RANGE_TAG = "dagster/asset_partition_range_"
+_EVENTS_TOGETHER = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,12 @@ def dagster_environment(settings: Settings, server: EmbeddedPostgres | None) -> 
     new = dagster_home / f".dagster.yaml.{os.getpid()}"
     new.write_text(yaml.safe_dump(dagster_yaml(settings), sort_keys=False))
     new.replace(dagster_home / "dagster.yaml")
-    environment = {"TRADE_PIPELINE_HOME": str(home), "DAGSTER_HOME": str(dagster_home)}
+    environment = {
+        "TRADE_PIPELINE_HOME": str(home),
+        "DAGSTER_HOME": str(dagster_home),
+        # A run over a month materialises each asset thirty times: stored together.
+        "DAGSTER_EVENT_BATCH_SIZE": str(_EVENTS_TOGETHER),
+    }
     if server is not None:
         environment[DAGSTER_URL] = server.url("dagster", "dagster", "postgresql+psycopg2")
     elif settings.dagster_url is not None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -42,6 +47,23 @@ def test_a_session_is_started_halted_and_seen_by_commands(
         (row,) = run("live", "status", "--json").facts
         assert row["halted"] is None
         assert "no session is wanted" in run("live", "stop").out
+
+
+def test_nobody_goes_on_for_a_session_in_this_process_that_is_ended_by_ctrl_c(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_in(monkeypatch, {"TRADE_PIPELINE_HOME": str(tmp_path / "home")})
+    command = [sys.executable, "-m", "trade_pipeline.cli", "live", "start", *REPLAY, "--here"]
+    slow = [*command, "--speed", "60"]
+    with Store.open(Settings()):
+        with subprocess.Popen(slow, env=os.environ, stderr=subprocess.PIPE) as trading:
+            end = time.monotonic() + 60
+            while not any(row["wanted"] for row in run("live", "status", "--json").facts):
+                assert time.monotonic() < end and trading.poll() is None
+            trading.send_signal(signal.SIGINT)
+            trading.communicate(timeout=60)
+        (row,) = run("live", "status", "--json").facts
+        assert (row["wanted"], row["holder"]) == (False, None)
 
 
 def test_a_recorded_market_is_exported_and_traded_again_by_the_printed_command(

@@ -41,9 +41,9 @@ def test_what_is_over_is_shown_before_it_goes(
     run: Run, fresh_database: Database, tmp_path: Path
 ) -> None:
     expired(fresh_database, tmp_path)
-    assert run("retention", "run", "--dry-run", "--json").facts["expired"] == 1
-    assert run("retention", "run", "--json").facts["expired"] == 1
-    assert run("retention", "run", "--json").facts["expired"] == 0
+    assert run("retention", "artifacts", "--dry-run", "--json").facts["expired"] == 1
+    assert run("retention", "artifacts", "--json").facts["expired"] == 1
+    assert run("retention", "artifacts", "--json").facts["expired"] == 0
 
 
 def test_an_answer_is_erased_by_its_address_and_a_wrong_one_is_named(

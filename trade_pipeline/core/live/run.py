@@ -173,6 +173,7 @@ def run_live(
     settings: Settings,
     *,
     holder: str,
+    asks: str | None = None,
     tell: Tell = tell_nobody,
 ) -> LiveRun:
     """The same in a loop of its own.
@@ -180,4 +181,4 @@ def run_live(
     Raises:
         BadConfig, LeaseHeld, LeaseLost, StoreUnavailable: see `trade`.
     """
-    return asyncio.run(trade(store, config, settings, holder=holder, tell=tell))
+    return asyncio.run(trade(store, config, settings, holder=holder, asks=asks, tell=tell))
