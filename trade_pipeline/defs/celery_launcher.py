@@ -19,7 +19,7 @@ from trade_pipeline.defs.queue import BATCH
 
 # A worker that does not answer may be busy, or its network away for a while.
 MISSING_SECONDS = 60.0
-ANSWER_SECONDS = 2.0
+ANSWER_SECONDS = 1.0
 _QUESTIONS = 3
 # What a broker that is away raises, through kombu and through the store of results.
 _AWAY = (OperationalError, RedisError, OSError)

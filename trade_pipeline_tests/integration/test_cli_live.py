@@ -59,7 +59,8 @@ def test_nobody_goes_on_for_a_session_in_this_process_that_is_ended_by_ctrl_c(
         with subprocess.Popen(slow, env=os.environ, stderr=subprocess.PIPE) as trading:
             end = time.monotonic() + 60
             while not any(row["wanted"] for row in run("live", "status", "--json").facts):
-                assert time.monotonic() < end and trading.poll() is None
+                assert time.monotonic() < end
+                assert trading.poll() is None
             trading.send_signal(signal.SIGINT)
             trading.communicate(timeout=60)
         (row,) = run("live", "status", "--json").facts
