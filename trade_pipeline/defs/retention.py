@@ -135,8 +135,8 @@ def archive_schedule(store: TradeStore) -> dg.RunRequest | dg.SkipReason:
 class PurgeConfig(dg.Config):
     """Which runs go."""
 
-    older_than_days: int = Field(30, ge=1, description="Runs that were made longer ago go.")
-    dry_run: bool = Field(False, description="Only tell what would be removed.")
+    older_than_days: int = Field(default=30, ge=1, description="Runs that were made longer ago go.")
+    dry_run: bool = Field(default=False, description="Only tell what would be removed.")
 
 
 @dg.op
