@@ -10,10 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Self
 
-import sqlalchemy
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
-from dagster_postgres.utils import pg_url_from_config
+from dagster_postgres.auth import PgTokenProvider
+from dagster_postgres.utils import (
+    create_pg_engine,
+    get_token_provider_from_config,
+    pg_url_from_config,
+)
 
 # Behind balancers that cut idle connections; seconds.
 _RECYCLE = 1_800
@@ -27,10 +31,12 @@ class PooledPostgresStorage(DagsterPostgresStorage):
         postgres_url: str,
         should_autocreate_tables: bool = True,
         inst_data: ConfigurableClassData | None = None,
+        token_provider: PgTokenProvider | None = None,
     ) -> None:
-        super().__init__(postgres_url, should_autocreate_tables, inst_data)
-        engine = sqlalchemy.create_engine(
+        super().__init__(postgres_url, should_autocreate_tables, inst_data, token_provider)
+        engine = create_pg_engine(
             postgres_url,
+            token_provider,
             isolation_level="AUTOCOMMIT",
             # Two: the event log asks for a second one while a transaction holds the first.
             pool_size=2,
@@ -51,4 +57,5 @@ class PooledPostgresStorage(DagsterPostgresStorage):
             pg_url_from_config(config_value),
             config_value.get("should_autocreate_tables", True),
             inst_data,
+            get_token_provider_from_config(config_value),
         )

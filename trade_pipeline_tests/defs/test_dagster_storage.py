@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import dagster as dg
 import psycopg
 import pytest
+import sqlalchemy
+from dagster_postgres.auth import PgTokenProvider
 
 from trade_pipeline.core.store.server import EmbeddedPostgres
+from trade_pipeline.defs.dagster_storage import PooledPostgresStorage
 from trade_pipeline.defs.instance import dagster_instance
 from trade_pipeline.settings import Settings
 
@@ -78,3 +82,35 @@ def test_a_statement_without_transaction_is_stored_at_once(
     instance.add_dynamic_partitions("kept", ["one"])
     assert number(server, "SELECT count(*) FROM dynamic_partitions") == 1
     assert number(server, f"SELECT count(*) {OTHERS} AND state LIKE 'idle in transaction%'") == 0
+
+
+class TokenOfTheServer(PgTokenProvider):
+    """Stands for a cloud's identities: what it hands out is the login's password."""
+
+    def __init__(self, token: str) -> None:
+        super().__init__()
+        self._token = token
+
+    def _fetch_token(self) -> tuple[str, float]:
+        return self._token, time.time() + 3_600
+
+
+def test_a_cloud_identity_that_dagster_yaml_names_logs_in_by_its_tokens(
+    embedded: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = sqlalchemy.make_url(embedded.url("dagster", "dagster"))
+    provider = TokenOfTheServer(url.password or "")
+    monkeypatch.setattr("dagster_postgres.auth.create_token_provider", lambda *_: provider)
+    login = {
+        "username": url.username,
+        "password": "none",
+        "port": url.port or 5432,
+        "hostname": url.host or "",
+        "db_name": url.database,
+        "params": dict(url.query),
+    }
+    storage = PooledPostgresStorage.from_config_value(
+        None, {"postgres_db": login, "auth_provider": {"gcp_wif": {}}}
+    )
+    assert storage.run_storage.get_runs_count() == 0
+    assert len(storage.event_log_storage.get_dynamic_partitions("unheard of")) == 0
