@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import warnings
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -31,14 +33,10 @@ from trade_pipeline.cli import (
     trading,
     watch,
 )
-from trade_pipeline.cli.console import err
+from trade_pipeline.cli.console import err, out
 from trade_pipeline.core.errors import TradePipelineError
 
-app = typer.Typer(
-    help="Trade volatile low-cap tokens with every trade under one UUID.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(database.app, name="db")
 app.add_typer(ingest.app, name="ingest")
 app.add_typer(market.app, name="market")
@@ -79,6 +77,32 @@ app.command("import")(imports.import_)
 app.command(
     "exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
 )(trading.exec_)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        # Read when it is asked for: a command's first word should not wait for it.
+        from trade_pipeline.core.session.version import code_version
+
+        out.print(
+            f"trade-pipeline {version('trade-pipeline')}, code {code_version()}", highlight=False
+        )
+        raise typer.Exit
+
+
+@app.callback()
+def trade_pipeline(
+    asked: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Print the version, and that of the code, which each session records.",
+        ),
+    ] = False,
+) -> None:
+    """Trade volatile low-cap tokens with every trade under one UUID."""
 
 
 def main() -> None:

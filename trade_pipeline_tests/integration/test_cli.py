@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from trade_pipeline.cli import main
+from trade_pipeline.core.session.version import code_version
 from trade_pipeline.core.store.server import EmbeddedPostgres
 
 DAYS = ["--start", "2026-01-05", "--end", "2026-01-07"]
@@ -255,3 +257,11 @@ def test_the_help_of_every_command_is_printed(run: Run) -> None:
         code, out, _ = run(*command, "--help")
         assert code == 0
         assert "Usage" in out
+
+
+def test_the_version_is_told_with_that_of_the_code_which_sessions_record(run: Run) -> None:
+    code, out, _ = run("--version")
+    assert (code, out) == (
+        0,
+        f"trade-pipeline {version('trade-pipeline')}, code {code_version()}\n",
+    )
