@@ -52,10 +52,7 @@ class Panel:
                 mean = self.returns.sum(axis=0) / count
                 found = mean + (self.returns - mean * self.trades) * len(self.day) / count
             else:
-                mean, spread = self.pnl.mean(axis=0), self.pnl.std(axis=0)
-                ratio = mean / spread
-                scaled = (self.pnl - mean) / spread
-                found = ratio + scaled - ratio / 2 * (scaled**2 - 1)
+                found = _sharpe_by_day(self.pnl, _ratio(self.pnl))
         values: Floats = np.where(np.isfinite(found), found, math.nan)
         return values
 
@@ -78,12 +75,17 @@ class Panel:
             time.
         """
         others = [n for n in range(self.pnl.shape[1]) if n != base]
-        if metric != "mean_return":
-            values = self.values(metric)
-            parts = (values[:, others] - values[:, [base]]) / len(self.day)
-            return parts, np.full(parts.shape, 1 / len(self.day))
-        count, total = self.trades.sum(axis=0).astype(np.float64), self.returns.sum(axis=0)
+        even = np.full((len(self.day), len(others)), 1 / len(self.day))
+        if metric == "pnl_per_day":
+            return (self.pnl[:, others] - self.pnl[:, [base]]) * even, even
         with np.errstate(divide="ignore", invalid="ignore"):
+            if metric == "sharpe":
+                own, its = self.pnl[:, others], self.pnl[:, [base]]
+                # Where there is no difference both have this ratio; each one's own would take an
+                # advantage for noise.
+                ratio = (_ratio(own) + _ratio(its)) / 2
+                return (_sharpe_by_day(own, ratio) - _sharpe_by_day(its, ratio)) * even, even
+            count, total = self.trades.sum(axis=0).astype(np.float64), self.returns.sum(axis=0)
             # Where there is no difference all have this mean, so that few trades are few
             # observations, however alike they are.
             mean = (total[others] + total[base]) / (count[others] + count[base])
@@ -92,6 +94,24 @@ class Panel:
                 for some in (others, [base])
             )
             return own - its, self.trades[:, others] / count[others]
+
+
+def _ratio(pnl: Floats) -> Floats:
+    """The Sharpe ratio of each column's days."""
+    ratio: Floats = pnl.mean(axis=0) / pnl.std(axis=0)
+    return ratio
+
+
+def _sharpe_by_day(pnl: Floats, ratio: Floats) -> Floats:
+    """Values whose mean is the Sharpe ratio, and which differ from it by each day's influence.
+
+    Args:
+        ratio: the one that the influence is computed at.
+    """
+    mean, spread = pnl.mean(axis=0), pnl.std(axis=0)
+    scaled = (pnl - mean) / spread
+    values: Floats = mean / spread + scaled - ratio / 2 * (scaled**2 - 1)
+    return values
 
 
 def read_panel(

@@ -7,6 +7,7 @@ document is read here first, and refused unless each tree is one and fits the in
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -158,6 +159,7 @@ def read_trees(document: object, inputs: Sequence[str], named: str, objective: s
         raise BadConfig(f"{named}: damaged: {first_problem(error, named)}") from None
     trees = learner.gradient_booster.model
     count, columns = len(trees.trees), learner.learner_model_param.num_feature
+    base_score = learner.learner_model_param.base_score
     wrong = next(
         (
             what
@@ -165,6 +167,11 @@ def read_trees(document: object, inputs: Sequence[str], named: str, objective: s
                 (
                     learner.objective.name != objective,
                     f"objective={learner.objective.name!r}: expected {objective!r}",
+                ),
+                # xgboost loads it and refuses it when it is asked to predict.
+                (
+                    objective == "binary:logistic" and not 0 < _number(base_score) < 1,
+                    f"base_score={base_score!r}: expected a probability between 0 and 1",
                 ),
                 (int(columns) != len(inputs), f"num_feature={columns}: expected {len(inputs)}"),
                 (
@@ -203,3 +210,11 @@ def read_trees(document: object, inputs: Sequence[str], named: str, objective: s
             f"{named}: xgboost cannot read it: {' '.join(str(error).split())[:200]}"
         ) from None
     return booster
+
+
+def _number(text: str) -> float:
+    """A number with or without brackets; NaN: it is none."""
+    try:
+        return float(text.strip("[]"))
+    except ValueError:
+        return math.nan

@@ -182,3 +182,6 @@ def test_other_documents_are_refused(fitted: RugClassifier) -> None:
         RugClassifier.from_bytes(orjson.dumps({k: v for k, v in content.items() if k != "names"}))
     with pytest.raises(BadConfig, match="damaged"):
         RugClassifier.from_bytes(orjson.dumps(content | {"models": [{"learner": {}}]}))
+    content["models"][0]["learner"]["learner_model_param"]["base_score"] = "[1.5E0]"
+    with pytest.raises(BadConfig, match="expected a probability between 0 and 1"):
+        RugClassifier.from_bytes(orjson.dumps(content))
