@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Self
+from urllib.request import Request, urlopen
 
 import boto3
 import psutil
@@ -38,8 +39,12 @@ def object_store() -> Iterator[dict[str, str]]:
     server.start()
     try:
         host, port = server.get_host_and_port()
+        url = f"http://{host}:{port}"
+        # What an earlier one of this process was given is still there.
+        with urlopen(Request(f"{url}/moto-api/reset", method="POST")):
+            pass
         yield {
-            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+            "AWS_ENDPOINT_URL": url,
             "AWS_ACCESS_KEY_ID": "testing",
             "AWS_SECRET_ACCESS_KEY": "testing",
             "AWS_DEFAULT_REGION": "us-east-1",
