@@ -212,8 +212,10 @@ def test_a_process_that_sleeps_between_commit_and_sending_doubles_nothing_when_i
         with database.connect() as connection:
             name = connection.info.dbname
         command = [sys.executable, "-m", paper.__name__, str(server.folder), name, ACCOUNT]
+        # Each order in turn, and again from the first one.
+        sending = 1 + (after - 1) % len(undisturbed["executions"])
         sleeper = subprocess.Popen(
-            [*command, str(after), "stop"],
+            [*command, str(sending), "stop"],
             cwd=Path(__file__).resolve().parents[3],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
