@@ -202,6 +202,10 @@ def test_a_paper_account_never_becomes_a_live_one(database: Database) -> None:
         pass
 
 
+# That the paper session sends.
+ORDERS = 17
+
+
 @pytest.mark.reliability
 @pytest.mark.parametrize("after", range(1, KILLS))
 def test_a_process_that_sleeps_between_commit_and_sending_doubles_nothing_when_it_wakes(
@@ -213,7 +217,7 @@ def test_a_process_that_sleeps_between_commit_and_sending_doubles_nothing_when_i
             name = connection.info.dbname
         command = [sys.executable, "-m", paper.__name__, str(server.folder), name, ACCOUNT]
         # Each order in turn, and again from the first one.
-        sending = 1 + (after - 1) % len(undisturbed["executions"])
+        sending = 1 + (after - 1) % ORDERS
         sleeper = subprocess.Popen(
             [*command, str(sending), "stop"],
             cwd=Path(__file__).resolve().parents[3],
