@@ -19,6 +19,7 @@ from typing import Self
 from urllib.request import Request, urlopen
 
 import boto3
+import fsspec
 import psutil
 from moto.server import ThreadedMotoServer
 
@@ -33,7 +34,7 @@ _COMMAND = [sys.executable, "-m", "trade_pipeline.cli"]
 
 @contextmanager
 def object_store() -> Iterator[dict[str, str]]:
-    """A server that speaks S3; gives the variables by which every client finds it."""
+    """An empty server that speaks S3; gives the variables by which every client finds it."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
@@ -43,6 +44,8 @@ def object_store() -> Iterator[dict[str, str]]:
         # What an earlier one of this process was given is still there.
         with urlopen(Request(f"{url}/moto-api/reset", method="POST")):
             pass
+        # File systems are kept by their arguments, and the endpoint is none.
+        fsspec.get_filesystem_class("s3").clear_instance_cache()
         yield {
             "AWS_ENDPOINT_URL": url,
             "AWS_ACCESS_KEY_ID": "testing",

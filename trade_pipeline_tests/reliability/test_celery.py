@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import psutil
 import pytest
 from cluster import Cluster, records, wait_for
@@ -106,8 +105,6 @@ def object_store_variables(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) ->
     for name, value in cluster.shared.items():
         if name.startswith("AWS_"):
             monkeypatch.setenv(name, value)
-    # It would go on with the server of the test before.
-    fsspec.get_filesystem_class("s3").clear_instance_cache()
 
 
 def test_two_machines_store_what_one_process_stores(

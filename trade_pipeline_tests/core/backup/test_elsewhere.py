@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
-import fsspec
 import psycopg
 import pytest
-from moto.server import ThreadedMotoServer
+from cluster import object_store
 
 from trade_pipeline.core.backup import programs
 from trade_pipeline.core.backup.check import check_backup
@@ -23,22 +22,11 @@ from trade_pipeline_tests.core.backup.kept import Kept
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """An empty bucket of a server that speaks S3."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    # File systems are kept by their arguments, and the endpoint is none.
-    fsspec.get_filesystem_class("s3").clear_instance_cache()
-    boto3.client("s3").create_bucket(Bucket="backups")
-    yield "s3://backups/of/mine"
-    fsspec.get_filesystem_class("s3").clear_instance_cache()
-    server.stop()
+    with object_store() as variables:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        boto3.client("s3").create_bucket(Bucket="backups")
+        yield "s3://backups/of/mine"
 
 
 def test_a_bucket_is_a_place_for_backups_and_for_what_comes_back(
