@@ -25,6 +25,8 @@ log = logging.getLogger("trade_pipeline.live")
 # Fees taken in tokens and amounts in whole steps make small differences.
 TOLERANCE = 0.01
 _A_DAY = 86_400_000_000
+# So many numbers in a row may be missing among the exits of a trade.
+_UNKNOWN = 8
 Facts = dict[str, float | int | bool | str]
 
 
@@ -66,7 +68,7 @@ class Seen:
     booked: dict[str, float] = field(default_factory=dict)
     busy: set[str] = field(default_factory=set)
     sales: dict[str, Sequence[VenueFill]] = field(default_factory=dict)
-    unrecorded: dict[UUID, tuple[int, OrderState]] = field(default_factory=dict)
+    unrecorded: dict[UUID, list[tuple[int, OrderState]]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -129,19 +131,32 @@ class Reconciler:
 
     async def _look_for_unrecorded(self, seen: Seen) -> None:
         """Ask for exits by the names that follow from the trades of which something is missing."""
+        expected = dict(seen.booked)
+        for _, _, order, name in self._unfinished():
+            state = seen.orders.get(order.order_id)
+            if isinstance(state, OrderState):
+                new = sum(fill.tokens for fill in state.fills[order.fills :])
+                expected[name] += new if order.leg == "entry" else -new
         for _, position in self.engine.positions():
             name = self.instruments[position.token].name
-            number = position.attempts
-            while name in seen.sales:
+            if seen.held.get(name, 0.0) >= expected[name] * (1 - TOLERANCE):
+                continue
+            found = []
+            number, unknown = position.attempts, 0
+            # Numbers are missing among them: of stops, and of exits that never arrived.
+            while unknown < _UNKNOWN:
+                order_id = client_order_id(position.uuid, "exit", number)
                 try:
-                    order_id = client_order_id(position.uuid, "exit", number)
-                    seen.unrecorded[position.uuid] = number, await self.venue.fetch(order_id, name)
+                    found.append((number, await self.venue.fetch(order_id, name)))
+                    unknown = 0
                 except OrderUnknown:
-                    break
+                    unknown += 1
                 except VenueContradiction as error:
                     log.warning("order %s: %s", order_id, error)
                     break
                 number += 1
+            if found:
+                seen.unrecorded[position.uuid] = found
 
     async def compare(self, seen: Seen, at: int, *, starting: bool) -> list[Finding]:
         """Everything that is found at a moment; what explains itself is booked already.
@@ -150,12 +165,22 @@ class Reconciler:
             starting: nothing is on its way, so a difference is one; otherwise it must last until
                 the next look.
         """
-        found: list[Finding] = await self._adopt(seen, at)
+        found: list[Finding] = []
+        for _, position in self.engine.positions():
+            for number, state in reversed(seen.unrecorded.get(position.uuid, ())):
+                self.adopted.add(state.client_order_id)
+                # An exit that what is heard now leads to is the one that was sent.
+                position.attempts = number
+        rests = self.desk.rests_stops
+        # Not before it is known what was sold.
+        self.desk.rests_stops = rests and not starting
         for trading, position, order, name in self._unfinished():
             if order.order_id in seen.missing:
                 found += await self._missing(order, name, at, starting)
             elif order.order_id in seen.orders:
                 found += await self._order(trading, position, order, name, seen, at, starting)
+        found += await self._adopt(seen, at)
+        self.desk.rests_stops = rests
         for state in seen.open:
             if state.client_order_id not in self.engine.orders.instrument:
                 found.append(
@@ -171,20 +196,20 @@ class Reconciler:
     async def _adopt(self, seen: Seen, at: int) -> list[Finding]:
         """Book exits that were sent and never recorded, each with an intent of its own."""
         found = []
-        for trading, position in self.engine.positions():
-            if position.uuid not in seen.unrecorded:
-                continue
-            number, state = seen.unrecorded[position.uuid]
-            self.adopted.add(state.client_order_id)
-            trading.adopt_exit(position.token, number, at)
-            self.desk.hear(state)
-            trading.heard(position.token, at)
-            if not state.has_ended:
-                await self.sender.follow(state.client_order_id, state.instrument)
-            facts: Facts = {"status": state.status, "fills": len(state.fills)}
-            found.append(
-                Finding("sold_unrecorded", True, state.client_order_id, state.instrument, facts)
-            )
+        for trading, position in list(self.engine.positions()):
+            for number, state in seen.unrecorded.get(position.uuid, ()):
+                if trading.book.positions.get(position.token) is not position:
+                    break
+                if position.exit_order is None:
+                    trading.adopt_exit(position.token, number, at)
+                self.desk.hear(state)
+                trading.heard(position.token, at)
+                if not state.has_ended:
+                    await self.sender.follow(state.client_order_id, state.instrument)
+                facts: Facts = {"status": state.status, "fills": len(state.fills)}
+                found.append(
+                    Finding("sold_unrecorded", True, state.client_order_id, state.instrument, facts)
+                )
         return found
 
     def _unfinished(self) -> list[tuple[Trading, Position, Order, str]]:

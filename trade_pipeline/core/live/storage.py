@@ -107,7 +107,8 @@ class StorageGuard:
     def accepted(self, intents: Sequence[OrderIntent]) -> tuple[list[OrderIntent], Finding | None]:
         """The database took what waited.  Gives the orders to be sent now, and what is to be noted.
 
-        Exits were sent before.  Entries are too old: the comparison with the venue lets them lapse.
+        Exits were sent before.  Entries are too old, and stops may have been taken back meanwhile:
+        the comparison with the venue lets them lapse, and a position's stop is placed anew.
         """
         if self._why is None:
             return list(intents), None
@@ -122,7 +123,11 @@ class StorageGuard:
             f"After {facts['seconds']:g} s; {facts['exits']} exits of that time are recorded now. "
             "Entries are allowed again.",
         )
-        left = [one for one in intents if one.leg == "exit" and one.client_order_id not in sent]
+        left = [
+            one
+            for one in intents
+            if one.leg == "exit" and one.stop_price is None and one.client_order_id not in sent
+        ]
         return left, Finding("writes_refused", True, facts=facts)
 
     def _told(self, title: str, text: str) -> None:
