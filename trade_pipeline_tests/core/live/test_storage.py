@@ -10,21 +10,27 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
 
 from trade_pipeline.core.clock import MarketClock
+from trade_pipeline.core.execution.venue_errors import VenueRefused
+from trade_pipeline.core.ids import moment_of
 from trade_pipeline.core.live.lease import Lease, LeaseLost
+from trade_pipeline.core.live.ports import OrderState
+from trade_pipeline.core.live.records import OrderIntent
 from trade_pipeline.core.live.run import replay_feed
 from trade_pipeline.core.live.session import LiveRun, LiveSession
 from trade_pipeline.core.live.status import live_status
+from trade_pipeline.core.live.storage import StorageGuard, tell_nobody
 from trade_pipeline.core.store.artifacts import ArtifactStore
 from trade_pipeline.core.store.database import Database
-from trade_pipeline.core.store.room import WritesRefused
+from trade_pipeline.core.store.room import Room, WritesRefused
 from trade_pipeline.core.store.server import EmbeddedPostgres
 from trade_pipeline.core.store.store import Store
 from trade_pipeline_tests.conftest import create_database
@@ -199,6 +205,71 @@ def test_what_was_sold_without_a_record_by_a_session_that_died_is_booked_and_not
     # The books agree: what the venue holds is what is open.
     held = {name: tokens for name, tokens in asyncio.run(balances(venue)).items() if tokens > 1e-9}
     assert len(held) == done.open_positions
+
+
+class FirstSaleFails(QuickVenue):
+    """While the database refuses writes, each position's first sale is refused, or sells half."""
+
+    def __init__(self, *, half: bool) -> None:
+        super().__init__()
+        self.half = half
+        self.sold_again = 0
+
+    async def submit(self, intent: OrderIntent) -> OrderState:
+        if "refused" not in self.legs or "taken" in self.legs or intent.leg == "entry":
+            return await super().submit(intent)
+        if intent.attempt:
+            self.sold_again += 1
+            return await super().submit(intent)
+        if not self.half:
+            self.legs.append(intent.leg)
+            raise VenueRefused("not now")
+        tokens = (intent.tokens or 0.0) / 2
+        state = await super().submit(replace(intent, tokens=tokens))
+        fills = tuple(replace(fill, complete=False) for fill in state.fills)
+        self.orders[intent.client_order_id] = replace(state, status="cancelled", fills=fills)
+        return self.orders[intent.client_order_id]
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["it is refused", "it sells half"])
+def test_every_sale_without_a_record_is_found_whichever_of_them_came_to_nothing(
+    store: Store, read_only: Callable[[bool], None], half: bool
+) -> None:
+    venue = FirstSaleFails(half=half)
+    phases = Phases(store, venue, read_only)
+
+    def dies(session: LiveSession) -> bool:
+        if venue.sold_again:
+            raise Died
+        return False
+
+    with pytest.raises(Died):
+        trade(store, venue, phases.begins, dies)
+    read_only(False)
+    venue.legs.append("taken")
+    done = trade(store, venue, phases.goes_on)
+    assert [one for one in done.findings if not one.explained] == []
+    found = {one.client_order_id for one in done.findings if one.kind == "sold_unrecorded"}
+    intents = {name for (name,) in ask(store, "SELECT client_order_id FROM trade.order_intents")}
+    assert found
+    assert set(venue.orders) <= intents
+    held = {name: tokens for name, tokens in asyncio.run(balances(venue)).items() if tokens > 1e-9}
+    assert len(held) == done.open_positions
+
+
+def test_a_stop_that_could_not_be_recorded_is_not_sent_when_it_can_be(store: Store) -> None:
+    with Lease(
+        store.database, ACCOUNT, holder="x", mode="paper", seconds=1.5, heartbeat_seconds=0.1
+    ) as lease:
+        guard = StorageGuard(lease, Room(store, 0), tell_nobody)
+        sale = OrderIntent(
+            "sale", uuid4(), ACCOUNT, lease.epoch, "exit", 0, "T", None, 1.0, 1.0, moment_of(0)
+        )
+        stop = replace(sale, client_order_id="stop", stop_price=0.9)
+        assert guard.refused(WritesRefused("it is read-only"), [sale, stop]) == [sale]
+        left, finding = guard.accepted([sale, stop])
+        assert left == []
+        assert finding is not None
 
 
 async def balances(venue: QuickVenue) -> dict[str, float]:
