@@ -24,8 +24,11 @@ def units(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed")
     folder = tmp_path_factory.mktemp("units")
+    # The path of this installation may have spaces, at which systemd ends a program's name.
+    programs = tmp_path_factory.mktemp("installed") / "bin"
+    programs.symlink_to(PROGRAMS)
     for name in NAMES:
-        text = path_of(name).read_text().replace(INSTALLED, str(PROGRAMS))
+        text = path_of(name).read_text().replace(INSTALLED, str(programs))
         (folder / f"{name.replace('@', '@paper')}.service").write_text(text)
     return folder
 
