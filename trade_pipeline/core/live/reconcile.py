@@ -198,7 +198,9 @@ class Reconciler:
         found = []
         for trading, position in list(self.engine.positions()):
             for number, state in seen.unrecorded.get(position.uuid, ()):
-                if trading.book.positions.get(position.token) is not position:
+                sold_out = trading.book.positions.get(position.token) is not position
+                # A replay that is read again meets the purchase at its time.
+                if sold_out or not position.tokens:
                     break
                 if position.exit_order is None:
                     trading.adopt_exit(position.token, number, at)

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,8 +19,8 @@ import psycopg
 import pytest
 
 from trade_pipeline.core.clock import MarketClock
-from trade_pipeline.core.execution.venue_errors import VenueRefused
-from trade_pipeline.core.ids import moment_of
+from trade_pipeline.core.execution.venue_errors import InsufficientFunds, VenueRefused
+from trade_pipeline.core.ids import micros, moment_of
 from trade_pipeline.core.live.lease import Lease, LeaseLost
 from trade_pipeline.core.live.ports import OrderState
 from trade_pipeline.core.live.records import OrderIntent
@@ -255,6 +255,104 @@ def test_every_sale_without_a_record_is_found_whichever_of_them_came_to_nothing(
     assert set(venue.orders) <= intents
     held = {name: tokens for name, tokens in asyncio.run(balances(venue)).items() if tokens > 1e-9}
     assert len(held) == done.open_positions
+
+
+class StopsRest(QuickVenue):
+    """Stops rest at it; of the second entry nothing is heard until somebody fills it.
+
+    Attributes:
+        second: that entry.
+        too_many: stops for more tokens than are held.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.second: OrderIntent | None = None
+        self.too_many: list[str] = []
+
+    async def submit(self, intent: OrderIntent) -> OrderState:
+        if intent.stop_price is not None:
+            held = (await self.balances()).get(intent.instrument, 0.0)
+            if intent.tokens is None or intent.tokens > held * 1.0001:
+                self.too_many.append(intent.client_order_id)
+                raise InsufficientFunds(intent.instrument)
+        elif intent.leg == "exit" or self.second is not None or not self.orders:
+            return await super().submit(intent)
+        else:
+            self.second = intent
+        name, at = intent.client_order_id, micros(intent.submitted_at)
+        self.orders[name] = OrderState(name, intent.instrument, intent.leg, "open", at)
+        return self.orders[name]
+
+    async def open_orders(self) -> Sequence[OrderState]:
+        return [order for order in self.orders.values() if order.status == "open"]
+
+    async def cancel(self, client_order_id: str, instrument: str) -> OrderState:
+        order = await self.fetch(client_order_id, instrument)
+        if order.status == "open":
+            self.orders[client_order_id] = order = replace(order, status="cancelled")
+        return order
+
+
+RESTS = {"orders": "exchange", "stops_at_venue": True}
+
+
+def buy_and_sell_without_a_record(
+    store: Store, venue: StopsRest, read_only: Callable[[bool], None], *, stored: bool
+) -> None:
+    """What the second entry buys is sold, and the session dies before it can record either.
+
+    Args:
+        stored: that its market is past the entry is in the records.
+    """
+
+    def begins(session: LiveSession) -> bool | Happens:
+        if venue.second is None:
+            return False
+        [(reached,)] = ask(store, "SELECT reached FROM trade.live_progress")
+        if stored and reached < micros(venue.second.submitted_at):
+            return False
+        read_only(True)
+        return refused_until_the_lease_ran_out(store)
+
+    def is_bought(session: LiveSession) -> bool:
+        assert venue.second is not None
+        venue.fill(venue.second)
+        return True
+
+    def dies(session: LiveSession) -> bool:
+        assert venue.second is not None
+        for order in venue.orders.values():
+            if order.instrument == venue.second.instrument and order.leg == "exit" and order.fills:
+                raise Died
+        return False
+
+    with pytest.raises(Died):
+        trade(store, venue, begins, is_bought, dies, **RESTS)
+    read_only(False)
+    venue.legs.clear()
+
+
+def test_no_stop_rests_for_what_was_bought_and_sold_without_a_record(
+    store: Store, read_only: Callable[[bool], None]
+) -> None:
+    venue = StopsRest()
+    buy_and_sell_without_a_record(store, venue, read_only, stored=True)
+    done = trade(store, venue, lambda session: "entry" in venue.legs, **RESTS)
+    assert venue.too_many == []
+    assert [one for one in done.findings if not one.explained] == []
+    assert [one.kind for one in done.findings].count("sold_unrecorded") == 2
+    held = [tokens for tokens in asyncio.run(balances(venue)).values() if tokens > 1e-9]
+    assert done.open_positions == len(held)
+
+
+def test_a_sale_without_a_record_whose_purchase_is_to_be_read_again_stops_no_session(
+    store: Store, read_only: Callable[[bool], None]
+) -> None:
+    venue = StopsRest()
+    buy_and_sell_without_a_record(store, venue, read_only, stored=False)
+    assert trade(store, venue, lambda session: "entry" in venue.legs, **RESTS).why == "market"
+    assert min(asyncio.run(balances(venue)).values()) > -1e-9
 
 
 def test_a_stop_that_could_not_be_recorded_is_not_sent_when_it_can_be(store: Store) -> None:

@@ -35,6 +35,10 @@ class QuickVenue:
         held = (await self.balances()).get(intent.instrument, 0.0)
         if intent.tokens is not None and intent.tokens > held * 1.0001:
             raise InsufficientFunds(intent.instrument)
+        return self.fill(intent)
+
+    def fill(self, intent: OrderIntent) -> OrderState:
+        """Fill an order in full, at the price of its decision."""
         at, price = micros(intent.submitted_at), intent.decision_price
         tokens = intent.tokens or (intent.stake_usd or 0.0) / price
         fill = Fill(at, price, tokens, tokens * price, {"fee": 0.1}, {}, 0.0, True)
