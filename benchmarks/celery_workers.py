@@ -1,6 +1,6 @@
 """How much faster is an experiment on two Celery workers than on one: one command, one run.
 
-    python benchmarks/celery_workers.py [--days 28] [--seeds 16] [--rounds 2] [--json]
+    python benchmarks/celery_workers.py [--days 28] [--seeds 10] [--rounds 3] [--json]
 
 Each measurement is the same experiment on a cluster of its own (PostgreSQL, Valkey, S3, workers
 with homes of their own), whose workers have executed a session before.  Prints the wall time of
@@ -43,8 +43,8 @@ grid: {{strategy.exits.stop_loss: [0.15, 0.3]}}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--days", type=int, default=28)
-    parser.add_argument("--seeds", type=int, default=16, help="markets; two sessions on each")
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--seeds", type=int, default=10, help="markets; two sessions on each")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     psutil.cpu_percent()

@@ -92,6 +92,8 @@ def _run(
         figures = Path(place) / "figures"
         figures.touch()
         environment = os.environ | {FILE: str(figures), "PYTHONUNBUFFERED": "1"}
+        # An installed program begins from its bytecode and does not compile itself each time.
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         if part.is_test:
             environment |= FULL_COUNTS
         code = _followed(command, environment, log, limit)
