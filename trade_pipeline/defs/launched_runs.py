@@ -21,6 +21,7 @@ from dagster._core.definitions.reconstruct import ReconstructableRepository
 from dagster._core.events import JobFailureData, RunFailureReason
 from dagster._core.execution.plan.objects import ErrorSource
 from dagster._core.launcher import WorkerStatus
+from dagster._core.storage.dagster_run import FINISHED_STATUSES
 
 from trade_pipeline.core.canonical import address_of, canonical_bytes
 from trade_pipeline.core.errors import StoreUnavailable
@@ -214,8 +215,10 @@ def _launch(instance: dg.DagsterInstance, launch: Launch) -> str:
 
 
 def _ended(instance: dg.DagsterInstance, run_ids: Sequence[str]) -> list[dg.DagsterRun]:
-    runs = instance.get_runs(dg.RunsFilter(run_ids=run_ids)) if run_ids else []
-    return [run for run in runs if run.is_finished]
+    if not run_ids:
+        return []
+    # The database tells which; reading what goes on still would cost as much at every look.
+    return list(instance.get_runs(dg.RunsFilter(run_ids=run_ids, statuses=FINISHED_STATUSES)))
 
 
 def _end_lost_runs(instance: dg.DagsterInstance, under_way: Mapping[str, _UnderWay]) -> None:
