@@ -272,8 +272,14 @@ class Reconciler:
         return found_here if starting else []
 
     async def _missing(self, order: Order, name: str, at: int, starting: bool) -> list[Finding]:
-        """An order that the venue does not know, and that is still wanted."""
-        if order.order_id in self.sender.on_their_way or not (starting or self._is_late(order, at)):
+        """An order that the venue does not know, and that is still wanted.
+
+        An entry only at the start: while a session runs, it may be one that nobody could record,
+        and one that is late lapses (see `_is_lost`), although it was not late at the look.
+        """
+        late = self._is_late(order, at)
+        wanted = starting and not late if order.leg == "entry" else starting or late
+        if order.order_id in self.sender.on_their_way or not wanted:
             return []
         await self.sender.send_again(order)
         return [

@@ -52,6 +52,28 @@ def store(server: EmbeddedPostgres, artifacts: ArtifactStore) -> Iterator[Store]
 
 
 @pytest.fixture
+def full(server: EmbeddedPostgres, store: Store) -> Iterator[Callable[[bool], None]]:
+    """Makes the database say to each order that its disk is full, or no more."""
+    with store.database.connect("trade_reader") as connection:
+        name = connection.info.dbname
+    with psycopg.connect(server.url("postgres", name), autocommit=True) as owner:
+        owner.execute(
+            "CREATE FUNCTION trade.no_room() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE 'no space left' USING ERRCODE = 'disk_full'; END $$"
+        )
+
+        def switch(on: bool) -> None:
+            owner.execute(
+                "CREATE TRIGGER no_room BEFORE INSERT ON trade.order_intents "
+                "FOR EACH STATEMENT EXECUTE FUNCTION trade.no_room()"
+                if on
+                else "DROP TRIGGER no_room ON trade.order_intents"
+            )
+
+        yield switch
+
+
+@pytest.fixture
 def read_only(server: EmbeddedPostgres) -> Iterator[Callable[[bool], None]]:
     """Makes the whole server read-only, or no more."""
     with psycopg.connect(server.url("postgres", "postgres"), autocommit=True) as connection:
@@ -85,6 +107,10 @@ def trade(
     ) as lease:
         feed.session = LiveSession(store, config, feed, venue, MarketClock(0), lease, **given)
         return asyncio.run(feed.session.run())
+
+
+def open_entries(session: LiveSession) -> int:
+    return sum(1 for _, position in session._engine.positions() if position.entry_order)
 
 
 def open_positions(session: LiveSession) -> int:
@@ -353,6 +379,48 @@ def test_a_sale_without_a_record_whose_purchase_is_to_be_read_again_stops_no_ses
     buy_and_sell_without_a_record(store, venue, read_only, stored=False)
     assert trade(store, venue, lambda session: "entry" in venue.legs, **RESTS).why == "market"
     assert min(asyncio.run(balances(venue)).values()) > -1e-9
+
+
+class SlowToSayNo(QuickVenue):
+    """That it does not know an order it says only when somebody lets it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = self.may_answer = False
+
+    async def fetch(self, client_order_id: str, instrument: str) -> OrderState:
+        self.asked = True
+        while not self.may_answer:
+            await asyncio.sleep(0.001)
+        return await super().fetch(client_order_id, instrument)
+
+
+def test_an_entry_that_could_not_be_recorded_lapses_however_long_the_venue_takes_to_say_no(
+    store: Store, full: Callable[[bool], None]
+) -> None:
+    venue, minutes = SlowToSayNo(), 60
+
+    def begins(session: LiveSession) -> bool:
+        full(True)
+        return True
+
+    def is_asked_for(session: LiveSession) -> bool | Happens:
+        return session._storage.refuses and (lambda session: venue.asked)
+
+    def is_late(session: LiveSession) -> bool | Happens:
+        [order] = [one.entry_order for _, one in session._engine.positions()]
+        assert order is not None
+        if session._reached <= order.submitted_at + minutes * 60_000_000:
+            return False
+        venue.may_answer = True
+        return lambda session: bool(venue.legs) or not list(session._engine.positions())
+
+    def ends(session: LiveSession) -> bool:
+        full(False)
+        return True
+
+    trade(store, venue, begins, is_asked_for, is_late, ends, resend_seconds=60 * minutes)
+    assert venue.legs == []
 
 
 def test_a_stop_that_could_not_be_recorded_is_not_sent_when_it_can_be(store: Store) -> None:
