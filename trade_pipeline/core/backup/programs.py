@@ -24,6 +24,9 @@ from trade_pipeline.core.store.server import binary
 _VERSION = re.compile(r"(\d+)(\.\d+)*")
 # pg_restore writes it whoever reads it, and servers before 17 refuse what they do not know.
 _TIMEOUT = b"SET transaction_timeout = 0;\n"
+# A server's own number of a column (seen of 15.20): a pg_dump from before takes it for a setting,
+# which no server knows.
+_COLUMN_NUMBER = re.compile(rb"ALTER TABLE ONLY .+ ALTER COLUMN .+ SET \(pg_attver=\d+\);\n")
 
 
 def program(name: str, major: int) -> tuple[Path, str]:
@@ -134,11 +137,14 @@ def _feed(chunks: Iterable[bytes], into: IO[bytes]) -> None:
 
 
 def _told(source: IO[bytes]) -> Iterator[bytes]:
-    """What pg_restore says, without the setting that not every server knows."""
+    """What pg_restore says, without the settings that not every server knows.
+
+    They stand before the first row, and rows are left as they are.
+    """
     for line in source:
-        if line != _TIMEOUT:
+        if line != _TIMEOUT and not _COLUMN_NUMBER.fullmatch(line):
             yield line
-        if line.startswith(b"SET client_min_messages"):
+        if line.startswith(b"COPY ") and line.endswith(b" FROM stdin;\n"):
             break
     while chunk := source.read(CHUNK):
         yield chunk
