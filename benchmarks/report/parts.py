@@ -99,7 +99,7 @@ BENCHMARKS = (
         ("--data", "DATA", "--noise", "12", "--signal", "6", "--leak", "3"),
         ("--data", "DATA"), data="spot_1h", full_limit=12 * _HOUR,
     ),
-    Part("celery_workers", "benchmarks/celery_workers.py"),
+    Part("celery_workers", "benchmarks/celery_workers.py", limit=2_400),
     Part("daily", "benchmarks/daily.py"),
     Part("restore_drill", "benchmarks/restore_drill.py"),
     Part("demo", "benchmarks/demo.py", None, ()),
