@@ -109,10 +109,6 @@ def trade(
         return asyncio.run(feed.session.run())
 
 
-def open_entries(session: LiveSession) -> int:
-    return sum(1 for _, position in session._engine.positions() if position.entry_order)
-
-
 def open_positions(session: LiveSession) -> int:
     return sum(1 for _, position in session._engine.positions() if position.tokens)
 
@@ -298,10 +294,11 @@ class StopsRest(QuickVenue):
 
     async def submit(self, intent: OrderIntent) -> OrderState:
         if intent.stop_price is not None:
-            held = (await self.balances()).get(intent.instrument, 0.0)
-            if intent.tokens is None or intent.tokens > held * 1.0001:
+            try:
+                await self.require_tokens(intent)
+            except InsufficientFunds:
                 self.too_many.append(intent.client_order_id)
-                raise InsufficientFunds(intent.instrument)
+                raise
         elif intent.leg == "exit" or self.second is not None or not self.orders:
             return await super().submit(intent)
         else:

@@ -32,10 +32,18 @@ class QuickVenue:
     async def submit(self, intent: OrderIntent) -> OrderState:
         self.sent[intent.client_order_id] += 1
         self.legs.append(intent.leg)
+        await self.require_tokens(intent)
+        return self.fill(intent)
+
+    async def require_tokens(self, intent: OrderIntent) -> None:
+        """Refuse to sell what is not held.
+
+        Raises:
+            InsufficientFunds: it is not.
+        """
         held = (await self.balances()).get(intent.instrument, 0.0)
         if intent.tokens is not None and intent.tokens > held * 1.0001:
             raise InsufficientFunds(intent.instrument)
-        return self.fill(intent)
 
     def fill(self, intent: OrderIntent) -> OrderState:
         """Fill an order in full, at the price of its decision."""
