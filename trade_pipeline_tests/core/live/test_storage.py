@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from trade_pipeline.core.store.server import EmbeddedPostgres
 from trade_pipeline.core.store.store import Store
 from trade_pipeline_tests.conftest import create_database
 from trade_pipeline_tests.core.live import paper
+from trade_pipeline_tests.core.live.full_disk import full_disk
 from trade_pipeline_tests.core.live.paper import ACCOUNT
 from trade_pipeline_tests.core.live.venue_elsewhere import (
     PATIENCE,
@@ -56,19 +57,14 @@ def full(server: EmbeddedPostgres, store: Store) -> Iterator[Callable[[bool], No
     """Makes the database say to each order that its disk is full, or no more."""
     with store.database.connect("trade_reader") as connection:
         name = connection.info.dbname
-    with psycopg.connect(server.url("postgres", name), autocommit=True) as owner:
-        owner.execute(
-            "CREATE FUNCTION trade.no_room() RETURNS trigger LANGUAGE plpgsql AS "
-            "$$ BEGIN RAISE 'no space left' USING ERRCODE = 'disk_full'; END $$"
-        )
+    url = server.url("postgres", name)
+    with psycopg.connect(url, autocommit=True) as owner, ExitStack() as filled:
 
         def switch(on: bool) -> None:
-            owner.execute(
-                "CREATE TRIGGER no_room BEFORE INSERT ON trade.order_intents "
-                "FOR EACH STATEMENT EXECUTE FUNCTION trade.no_room()"
-                if on
-                else "DROP TRIGGER no_room ON trade.order_intents"
-            )
+            if on:
+                filled.enter_context(full_disk(owner, "order_intents"))
+            else:
+                filled.close()
 
         yield switch
 

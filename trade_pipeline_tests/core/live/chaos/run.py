@@ -34,6 +34,7 @@ from trade_pipeline.local_exchange.server import serve
 from trade_pipeline_tests.core.live.chaos.audit import KEY, SECRET, Audit, audit
 from trade_pipeline_tests.core.live.chaos.market import TOKENS
 from trade_pipeline_tests.core.live.chaos.trader import trade
+from trade_pipeline_tests.core.live.full_disk import full_disk
 
 PAID = "1000"
 PACE = 0.025
@@ -277,19 +278,9 @@ class Chaos:
 
     def _fill_disk(self) -> None:
         """What the database says for a while when its disk is full."""
-        with self._connect() as connection:
-            connection.execute(
-                "CREATE OR REPLACE FUNCTION trade.no_room() RETURNS trigger LANGUAGE plpgsql AS $$ "
-                "BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' "
-                "USING ERRCODE = 'disk_full'; END $$"
-            )
-            for table in ("order_intents", "executions", "candidates"):
-                connection.execute(
-                    f"CREATE OR REPLACE TRIGGER no_room BEFORE INSERT ON trade.{table} "
-                    "FOR EACH STATEMENT EXECUTE FUNCTION trade.no_room()".encode()
-                )
+        tables = ("order_intents", "executions", "candidates")
+        with self._connect() as connection, full_disk(connection, *tables):
             time.sleep(0.3)
-            connection.execute("DROP FUNCTION trade.no_room() CASCADE")
 
     def _refuse_writes(self) -> None:
         """What happens where a failover or an administrator makes it read-only for a while."""
