@@ -1,11 +1,12 @@
-"""How much faster is an experiment on two Celery workers than on one: one command, one run.
+"""How much faster is an experiment on two Celery workers than on one, or in one process: one run.
 
     python benchmarks/celery_workers.py [--days 28] [--seeds 10] [--rounds 3] [--json]
 
 Each measurement is the same experiment on a cluster of its own (PostgreSQL, Valkey, S3, workers
-with homes of their own), whose workers have executed a session before.  Prints the wall time of
-`trade-pipeline experiment run` and of its runs alone, beside what two processes that only compute
-gain over one on this machine at the same time, and how busy it was.
+with homes of their own), whose workers have executed a session before.  Without a broker it is
+`--workers 1`: the command's one process for sessions, which it starts anew.  Prints the wall time
+of `trade-pipeline experiment run` and of its runs alone, beside what two processes that only
+compute gain over one on this machine at the same time, and how busy it was.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from cluster import Cluster
 from report.record import measured
 
 _PATIENCE = 3600.0
+_NO_BROKER = 0
+_NAMES = {_NO_BROKER: "one_process", 1: "one_worker", 2: "two_workers"}
 _LOOP = "sum(i * i for i in range(30_000_000))"
 _FILE = """
 name: {name}
@@ -48,22 +51,26 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     psutil.cpu_percent()
-    found: dict[int, list[dict[str, float]]] = {1: [], 2: []}
+    found: dict[int, list[dict[str, float]]] = {_NO_BROKER: [], 1: [], 2: []}
     floors = []
     for number in range(options.rounds):
-        # Neither is always first: what else runs on the machine changes.
-        for workers in (1, 2) if number % 2 == 0 else (2, 1):
+        # None is always first: what else runs on the machine changes.
+        for workers in list(found) if number % 2 == 0 else reversed(list(found)):
             with tempfile.TemporaryDirectory(
                 prefix="benchmark", ignore_cleanup_errors=True
             ) as folder:
                 found[workers].append(one_round(Path(folder), workers, options.days, options.seeds))
         floors.append(_gain_of_computing())
     facts = _facts(found, floors, 2 * options.seeds)
-    measured(
-        "operations.workers_x",
-        [one["command"] / two["command"] for one, two in zip(found[1], found[2], strict=True)],
-        size=f"{2 * options.seeds} sessions of {options.days} days",
-    )
+    for figure, workers in (("process", _NO_BROKER), ("worker", 1)):
+        measured(
+            f"operations.workers_against_a_{figure}_x",
+            [
+                one["command"] / two["command"]
+                for one, two in zip(found[workers], found[2], strict=True)
+            ],
+            size=f"{2 * options.seeds} sessions of {options.days} days",
+        )
     if options.json:
         print(json.dumps(facts, indent=2))
     else:
@@ -74,10 +81,12 @@ def main() -> None:
 def one_round(folder: Path, workers: int, days: int, seeds: int) -> dict[str, float]:
     """One experiment on so many workers; seconds of the command and of its runs."""
     with Cluster(folder) as cluster:
+        if workers == _NO_BROKER:
+            del cluster.shared["TRADE_PIPELINE_BROKER_URL"]
         for number in range(workers):
             cluster.worker(f"machine{number}")
         # As many sessions at once as there are workers: each has imported what a session needs.
-        _run(cluster, "warm", days=2, seeds=[1000 + n for n in range(workers)])
+        _run(cluster, "warm", days=2, seeds=[1000 + n for n in range(workers or 1)])
         began = time.perf_counter()
         _run(cluster, "measured", days=days, seeds=list(range(1, seeds + 1)))
         seconds = time.perf_counter() - began
@@ -98,8 +107,9 @@ def _run(cluster: Cluster, name: str, days: int, seeds: list[int]) -> None:
     file.write_text(
         _FILE.format(name=name, start=start, end=start + timedelta(days=days), seeds=seeds)
     )
+    alone = () if "TRADE_PIPELINE_BROKER_URL" in cluster.shared else ("--workers", "1")
     asked = cluster.command(
-        "asker", "experiment", "run", "--json", str(file), stdout=subprocess.PIPE
+        "asker", "experiment", "run", "--json", *alone, str(file), stdout=subprocess.PIPE
     )
     out, _ = asked.communicate(timeout=_PATIENCE)
     if asked.returncode or json.loads(out)["failed"]:
@@ -126,15 +136,16 @@ def _facts(
         return statistics.median(one[what] for one in found[workers])
 
     facts: dict[str, Any] = {"sessions": sessions, "measurements_of_each": len(floors)}
-    for workers in found:
-        for what in ("command", "runs"):
-            facts[f"{what}_seconds_with_{workers}"] = round(median(workers, what), 2)
+    for what in ("command", "runs"):
+        seconds = {workers: median(workers, what) for workers in found}
+        for workers, name in _NAMES.items():
+            facts[f"{what}_seconds_{name}"] = round(seconds[workers], 2)
+        facts[f"{what}_ratio_to_one_process"] = round(seconds[_NO_BROKER] / seconds[2], 3)
+        facts[f"{what}_ratio_to_one_worker"] = round(seconds[1] / seconds[2], 3)
     return facts | {
-        "ratio_of_the_command": round(median(1, "command") / median(2, "command"), 3),
-        "ratio_of_its_runs": round(median(1, "runs") / median(2, "runs"), 3),
         "ratio_of_computing_alone": round(statistics.median(floors), 3),
         "seconds_of_each": {
-            str(workers): [round(one["command"], 1) for one in rounds]
+            _NAMES[workers]: [round(one["command"], 1) for one in rounds]
             for workers, rounds in found.items()
         },
         "processors": os.cpu_count(),

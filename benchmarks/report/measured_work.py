@@ -9,9 +9,13 @@ _DAYS = (21, 35, 60, 120, 365)
 
 _OPERATIONS = (
     Figure(
-        "operations.workers_x", "an experiment on two workers, against one", "x",
-        "celery_workers", more_is_better=True, asked=1.6, floor="machine.two_cores_x",
-        headline=True,
+        "operations.workers_against_a_process_x", "an experiment on two workers, against one "
+        "process without a broker", "x", "celery_workers", more_is_better=True, asked=1.6,
+        floor="machine.two_cores_x", headline=True,
+    ),
+    Figure(
+        "operations.workers_against_a_worker_x", "an experiment on two workers, against one", "x",
+        "celery_workers", more_is_better=True, floor="machine.two_cores_x", headline=True,
     ),
     Figure(
         "operations.days_apart_x", "processor time of features and labels made day by day, "
