@@ -7,26 +7,22 @@ from pathlib import Path
 import pytest
 from report.record import counted, measured
 
-from trade_pipeline.core.store.database import Database
-from trade_pipeline.core.store.server import EmbeddedPostgres
 from trade_pipeline_tests.conftest import KILLS
-from trade_pipeline_tests.core.live.chaos.run import Chaos, Totals, report
+from trade_pipeline_tests.core.live.chaos.run import report, run_all
 
 # A few that kill and stop the session, the database and the exchange, and fill the disk.
 SHORT = (3, 11, 15)
 FULL = 1_000
+AT_ONCE = 4
 
 
 @pytest.mark.reliability
 def test_nothing_is_lost_doubled_or_left_open_under_random_faults(tmp_path: Path) -> None:
-    seeds = range(FULL) if KILLS >= 50 else SHORT
-    # Of its own: it is killed.
-    with EmbeddedPostgres(tmp_path / "postgres") as server:
-        Database.embedded(server.folder).close()
-        chaos, totals = Chaos(server, "trade_pipeline", tmp_path), Totals()
-        for seed in seeds:
-            totals.add(seed, chaos.run(seed))
-        report(totals)
+    full = KILLS >= 50
+    seeds = range(FULL) if full else SHORT
+    # Most of a run is waiting.
+    totals = run_all(tmp_path, seeds, AT_ONCE if full else 1)
+    report(totals)
     counted("live.chaos_right", totals.runs - totals.runs_wrong, totals.runs)
     for name in ("orders", "trades", "sessions"):
         measured(f"live.chaos_{name}", [getattr(totals, name)], size=f"{totals.runs:,} runs")

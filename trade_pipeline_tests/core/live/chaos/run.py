@@ -1,6 +1,6 @@
 """Runs of a live session against the local exchange under random faults; prints what was found.
 
-``python -m trade_pipeline_tests.core.live.chaos.run --runs 1000 [--seed 0] [--folder DIR]``
+``python -m trade_pipeline_tests.core.live.chaos.run --runs 1000 [--seed 0] [--at-once 4]``
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,7 @@ EVENTS = (
     "read-only database", "clock jump",
 )  # fmt: skip
 FORK = multiprocessing.get_context("fork")
+SPAWN = multiprocessing.get_context("spawn")
 
 
 @dataclass
@@ -107,6 +109,11 @@ class Totals:
         if result.audit.wrong:
             self.runs_wrong += 1
             self.examples += result.said.splitlines()[-_SAID:]
+
+    def join(self, other: Totals) -> None:
+        """Add what came of other runs."""
+        for one in fields(self):
+            setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
 
 
 def _exchange(folder: Path, port: int, ready: Any) -> None:
@@ -297,23 +304,40 @@ class Chaos:
         return psycopg.connect(self._server.url("postgres", self._name), autocommit=True)
 
 
+def run_all(folder: Path, seeds: Sequence[int], at_once: int = 1) -> Totals:
+    """A run of each seed.  Those at once have servers of their own: they kill and fill them."""
+    totals = Totals()
+    with ProcessPoolExecutor(at_once, mp_context=SPAWN) as pool:
+        shares = [(folder / f"share{n}", seeds[n::at_once]) for n in range(at_once)]
+        for part in pool.map(_run_share, *zip(*shares, strict=True)):
+            totals.join(part)
+    return totals
+
+
+def _run_share(folder: Path, seeds: Sequence[int]) -> Totals:
+    folder.mkdir()
+    totals = Totals()
+    # Of its own: it is killed.
+    with EmbeddedPostgres(folder / "postgres") as server:
+        Database.embedded(server.folder).close()
+        chaos = Chaos(server, "trade_pipeline", folder)
+        for seed in seeds:
+            totals.add(seed, chaos.run(seed))
+            if totals.runs % 10 == 0:
+                print(f"{folder.name}: {totals.runs} {dict(totals.wrong)}", flush=True)
+    return totals
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=1_000)
     parser.add_argument("--seed", type=int, default=0, help="of the first run")
-    parser.add_argument("--folder", type=Path, default=None)
+    parser.add_argument("--at-once", type=int, default=1)
     options = parser.parse_args()
-    with (
-        tempfile.TemporaryDirectory(dir=options.folder, ignore_cleanup_errors=True) as folder,
-        EmbeddedPostgres(Path(folder, "postgres")) as server,
-    ):
-        Database.embedded(server.folder).close()
-        chaos, totals = Chaos(server, "trade_pipeline", Path(folder)), Totals()
-        for seed in range(options.seed, options.seed + options.runs):
-            totals.add(seed, chaos.run(seed))
-            if totals.runs % 10 == 0:
-                print(totals.runs, dict(totals.wrong), flush=True)
-        report(totals)
+    seeds = range(options.seed, options.seed + options.runs)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        totals = run_all(Path(folder), seeds, options.at_once)
+    report(totals)
     sys.exit(bool(totals.wrong))
 
 
