@@ -51,11 +51,11 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     psutil.cpu_percent()
-    found: dict[int, list[dict[str, float]]] = {_NO_BROKER: [], 1: [], 2: []}
+    found: dict[int, list[dict[str, float]]] = {workers: [] for workers in _NAMES}
     floors = []
     for number in range(options.rounds):
         # None is always first: what else runs on the machine changes.
-        for workers in list(found) if number % 2 == 0 else reversed(list(found)):
+        for workers in _NAMES if number % 2 == 0 else reversed(_NAMES):
             with tempfile.TemporaryDirectory(
                 prefix="benchmark", ignore_cleanup_errors=True
             ) as folder:

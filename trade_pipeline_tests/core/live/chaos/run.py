@@ -333,9 +333,10 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=1_000)
     parser.add_argument("--seed", type=int, default=0, help="of the first run")
     parser.add_argument("--at-once", type=int, default=1)
+    parser.add_argument("--folder", type=Path, default=None)
     options = parser.parse_args()
     seeds = range(options.seed, options.seed + options.runs)
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(dir=options.folder, ignore_cleanup_errors=True) as folder:
         totals = run_all(Path(folder), seeds, options.at_once)
     report(totals)
     sys.exit(bool(totals.wrong))
