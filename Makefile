@@ -13,6 +13,9 @@ BENCH := $(BIN)/python benchmarks/bench.py --folder "$(REPORTS)"
 LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header --all-extras pyproject.toml
 
+# Packages are compiled when they are first imported, once, and not anew in each process.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test lint format reliability bench lock sbom clean
 
 demo: .venv/installed
@@ -47,7 +50,7 @@ sbom: .venv/installed
 .venv/installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
-	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch .venv/installed
 

@@ -126,19 +126,26 @@ class Campaign:
             days = plan.learn_days if day == plan.first else plan.step_days
             until = min(plan.last, day + timedelta(days=days - 1))
             yield self._trade(day, until)
-            for stage in self._act(until):
+            for stage in self._act(day, until):
                 yield stage
                 if stage.what == "rollback" and plan.ends_after_rollback:
                     left = 2
             left = None if left is None else left - 1
             day = until + timedelta(days=1)
 
-    def _act(self, day: date) -> Iterator[Stage]:
-        now = self._deployed()
+    def _act(self, first: date, day: date) -> Iterator[Stage]:
+        now, since = self._deployed(), self._trained
+        if now.canary is None and (
+            since is None or day - since >= timedelta(self._plan.retrain_days)
+        ):
+            # It labels the days itself.
+            yield from self._learn(day)
+        else:
+            self._made(
+                self._run("labelling_job", {"shadow_outcomes": self._market}, days=(first, day))
+            )
         if now.canary is not None:
             yield self._look(day)
-        elif self._trained is None or day - self._trained >= timedelta(self._plan.retrain_days):
-            yield from self._learn(day)
         if now.production is not None:
             yield from self._monitor(day)
 
@@ -161,9 +168,6 @@ class Campaign:
         )
         assert run.session_id is not None
         self.sessions.append(run.session_id)
-        labels = self._made(
-            self._run("labelling_job", {"shadow_outcomes": self._market}, days=(first, last))
-        )
         report = run.materialized["performance_report"]
         who = "the heuristic"
         if decides.production is not None:
@@ -175,9 +179,8 @@ class Campaign:
             last,
             "trade",
             f"{who} traded {(last - first).days + 1} days: {trades} trades, {pnl:+,.0f} USD",
-            {"session": run.session_id, "trades": trades, "pnl_usd": pnl,
-             "labels": labels.materialized["shadow_outcomes"]["dagster/row_count"]},
-        )  # fmt: skip
+            {"session": run.session_id, "trades": trades, "pnl_usd": pnl},
+        )
 
     def _learn(self, day: date) -> Iterator[Stage]:
         plan, self._trained = self._plan, day

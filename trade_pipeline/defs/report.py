@@ -150,7 +150,9 @@ def attribution_metadata(report: Mapping[str, Any]) -> dict[str, dg.MetadataValu
         "parts": dg.MetadataValue.md(records_table(report["parts"])),
     }
     for name, rows in report["by"].items():
-        found[f"by_{name}_picture"] = picture(f"result by {name}", group_png(name, rows))
+        # A picture compares: with less than two intervals it would tell less than the table.
+        if sum(math.isfinite(row["low_usd"]) for row in rows) > 1:
+            found[f"by_{name}_picture"] = picture(f"result by {name}", group_png(name, rows))
         table = records_table(rows[:_MOST_ROWS])
         found[f"by_{name}"] = dg.MetadataValue.md(f"{ASSOCIATION}\n\n{table}")
     if report["experiment"]:

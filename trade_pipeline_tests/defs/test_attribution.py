@@ -12,11 +12,16 @@ from typer.testing import CliRunner
 
 from trade_pipeline.cli import app
 from trade_pipeline.core.attribution.groups import NAMES
+from trade_pipeline.core.attribution.report import attribution_report
 from trade_pipeline.core.ledger.bulk import append_bulk
 from trade_pipeline.core.store.artifacts import ArtifactStore
 from trade_pipeline.core.store.database import Database
 from trade_pipeline.core.store.server import EmbeddedPostgres
-from trade_pipeline.defs.report import parts_sum_to_results, performance_attribution
+from trade_pipeline.defs.report import (
+    attribution_metadata,
+    parts_sum_to_results,
+    performance_attribution,
+)
 from trade_pipeline.defs.resources import TradeStore
 from trade_pipeline_tests.core import samples
 from trade_pipeline_tests.core.attribution.test_view import KNOWN, SETTINGS, exchange_trade
@@ -61,11 +66,21 @@ def test_the_asset_shows_parts_and_groups_and_says_what_they_prove(environment: 
     assert metadata["without_settings"] == 0
     assert "data:image/png;base64" in metadata["waterfall"]
     for name in NAMES:
-        assert "data:image/png;base64" in metadata[f"by_{name}_picture"]
         assert metadata[f"by_{name}"].startswith("Association, not cause")
     (check,) = result.get_asset_check_evaluations()
     assert check.passed
     assert check.metadata["closed_trades"].value == 1
+
+
+def test_groups_are_drawn_where_two_of_them_have_an_interval(environment: Database) -> None:
+    with environment.connect("trade_reader") as connection:
+        report = attribution_report(connection, by=["hour"])
+    (unknown,) = report["by"]["hour"]
+    known = unknown | {"low_usd": 10.0, "high_usd": 30.0}
+    metadata = attribution_metadata(report | {"by": {"hour": [known, known, unknown]}})
+    assert "data:image/png;base64" in str(metadata["by_hour_picture"].value)
+    for rows in ([unknown, unknown], [known, unknown]):
+        assert "by_hour_picture" not in attribution_metadata(report | {"by": {"hour": rows}})
 
 
 def test_a_trade_that_is_not_explained_blocks_and_is_named(environment: Database) -> None:
