@@ -106,6 +106,12 @@ class Bot:
     printed: pytest.CaptureFixture[str]
     names: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def named(self) -> str:
+        """The database's name."""
+        with self.database.connect() as connection:
+            return connection.info.dbname
+
     def rows(self, query: str) -> list[Any]:
         with self.database.connect("trade_reader") as connection:
             return connection.execute(query.encode()).fetchall()
@@ -147,8 +153,7 @@ class Bot:
     ) -> None:
         """Run the example as it is written while a world lives, and ask for its end then."""
         (self.folder / "bot.toml").write_text(config)
-        with self.database.connect() as connection:
-            url = self.server.url("postgres", connection.info.dbname)
+        url = self.server.url("postgres", self.named)
         given = {"HOME": "home", "DATABASE_URL": url, "BOT_CONFIG": "bot.toml"} | settings
         self.patch.chdir(self.folder)
         for name, value in given.items():
@@ -205,7 +210,7 @@ class Bot:
         said = f"{self.logged.text} {''.join(self.printed.readouterr())} {shown}"
         assert "account made: trading" in said
         assert not found_in(said.encode())
-        assert tables_that_leak(self.server) == []
+        assert tables_that_leak(self.server, [self.named]) == []
         assert files_that_leak(self.folder) == []
 
 
