@@ -44,4 +44,5 @@ def _told(results: Results) -> str:
         if name in runs[-1].machine
     )
     commits = {results.runs[one.run].commit[:10] for one in results.figures.values()}
-    return f"Measured on {machine}; {', '.join(sorted(commits))}. All others: docs/benchmarks.md."
+    told = f"Measured on {machine}; {', '.join(sorted(commits))}."
+    return f"{told} All others: the page of `make bench`, docs/benchmarks.md."
