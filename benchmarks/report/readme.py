@@ -45,4 +45,4 @@ def _told(results: Results) -> str:
     )
     commits = {results.runs[one.run].commit[:10] for one in results.figures.values()}
     told = f"Measured on {machine}; {', '.join(sorted(commits))}."
-    return f"{told} All others: the page of `make bench`, docs/benchmarks.md."
+    return f"{told} All others: the page that make bench writes (docs/benchmarks.md)."
