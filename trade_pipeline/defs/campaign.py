@@ -203,6 +203,8 @@ class Campaign:
             },
             days=(start, day),
         )  # fmt: skip
+        if "shadow_outcomes" not in made.materialized:
+            raise CampaignFailed("; ".join(made.failures))
         if not made.success:
             yield Stage(day, "dataset", f"no dataset: {_first(made.failures)}", {})
             return

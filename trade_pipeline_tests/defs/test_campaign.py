@@ -14,6 +14,7 @@ from trade_pipeline.core.canary.deployments import deployed, history
 from trade_pipeline.core.canary.record import Scope
 from trade_pipeline.core.errors import BadConfig
 from trade_pipeline.core.store.store import Store
+from trade_pipeline.defs import outcomes
 from trade_pipeline.defs.campaign import (
     Campaign,
     CampaignFailed,
@@ -65,6 +66,20 @@ def test_too_little_to_learn_from_is_said_and_the_heuristic_goes_on(own: Store) 
         addresses = connection.execute("SELECT DISTINCT market_address FROM trade.sessions")
         assert len(addresses.fetchall()) == 1
         assert deployed(connection, Scope("simulated")).production is None
+
+
+def test_a_learning_day_that_cannot_be_labelled_ends_it(
+    own: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise BadConfig("labels: made to fail")
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        stages = Campaign(own, instance, SMALL).run()
+        assert next(stages).what == "trade"
+        monkeypatch.setattr(outcomes, "label_session", failing)
+        with pytest.raises(CampaignFailed, match="made to fail"):
+            next(stages)
 
 
 def test_settings_that_are_wrong_end_it_with_their_name(own: Store) -> None:

@@ -10,8 +10,9 @@ from report.record import counted, measured
 from trade_pipeline_tests.conftest import KILLS
 from trade_pipeline_tests.core.live.chaos.run import report, run_all
 
-# A few that kill and stop the session, the database and the exchange, and fill the disk.
-SHORT = (3, 11, 15)
+# All that can happen: kills of the session, the database and the exchange, a session that sleeps, a
+# clock that jumps, a full disk and a read-only database.
+SHORT = (3, 6, 15, 26)
 FULL = 1_000
 AT_ONCE = 4
 
@@ -27,4 +28,4 @@ def test_nothing_is_lost_doubled_or_left_open_under_random_faults(tmp_path: Path
     for name in ("orders", "trades", "sessions"):
         measured(f"live.chaos_{name}", [getattr(totals, name)], size=f"{totals.runs:,} runs")
     assert not totals.wrong, totals.examples
-    assert totals.trades > 3 * len(seeds)
+    assert totals.trades > 10 * len(seeds)
