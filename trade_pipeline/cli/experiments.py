@@ -30,7 +30,7 @@ def run(
     file: Annotated[Path, typer.Argument(help="The experiment: YAML, TOML or JSON.")],
     workers: Annotated[
         int | None,
-        typer.Option(help="Sessions at once; unset, one for each processor or Celery worker."),
+        typer.Option(help="Sessions at once; unset, what processors, workers or the queue allow."),
     ] = None,
     dry_run: Annotated[bool, typer.Option(help="List the sessions and run none.")] = False,
     as_json: Json = False,
@@ -119,6 +119,7 @@ def _run_missing(
         dagster_instance,
         dagster_server,
         run_job,
+        runs_elsewhere,
     )
     from trade_pipeline.defs.process_group import Told, signals_end_it
 
@@ -140,7 +141,7 @@ def _run_missing(
             err.print(f"{ghosts} runs of a command that was killed are reported as failed")
         try:
             with signals_end_it(), batch_progress(len(missing)) as advance:
-                if settings.broker_url is not None:
+                if runs_elsewhere(settings):
                     failed = launch_sessions(instance, name, missing, workers, advance)
                 else:
                     failed = run_sessions(

@@ -50,17 +50,18 @@ def build(
     """Compute a session's feature table from its market, compare it with what was stored at each
     decision, and store what is missing; then the label of every candidate.
 
-    With a broker, each day of the session is a run of its workers.
+    Where runs are executed elsewhere, by workers or a cluster, each day of the session is a run.
     """
     from trade_pipeline.core.store.store import Store
+    from trade_pipeline.defs.instance import runs_elsewhere
 
     settings = read_settings()
     with Store.open(settings) as store:
         found, feed = _session(store, session, data, mentions)
-        if settings.broker_url is None:
-            facts = _build_here(store, settings, found.session_id, feed, labels)
-        else:
+        if runs_elsewhere(settings):
             facts = _build_on_workers(store, settings, found, data, mentions, labels)
+        else:
+            facts = _build_here(store, settings, found.session_id, feed, labels)
         if out_file is not None:
             out_file.write_bytes(store.artifacts.get(facts["table"]))
     if as_json:

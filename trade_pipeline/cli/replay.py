@@ -45,8 +45,8 @@ def replay(
 ) -> None:
     """Compute stored trades again from stored inputs, and compare them bit for bit.
 
-    Writes nothing.  Ends with code 1 when anything differs.  With a broker, the sessions that begin
-    on a day are a run of its workers, unless it is a single trade.
+    Writes nothing.  Ends with code 1 when anything differs.  Where runs are executed elsewhere, by
+    workers or a cluster, the sessions that begin on a day are a run, unless it is a single trade.
     """
     from trade_pipeline.core.store.store import Store
     from trade_pipeline.core.tracking import uuid_of
@@ -57,16 +57,22 @@ def replay(
     trade = None if uuid is None else uuid_of(uuid)
     settings = read_settings()
     with Store.open(settings) as store:
-        if settings.broker_url is None or trade is not None:
-            facts = _replay_here(store, trade, session, folders, mentions) | {"failed": []}
-        else:
+        if trade is None and _by_days(settings):
             facts = _replay_on_workers(store, settings, session, folders, mentions)
+        else:
+            facts = _replay_here(store, trade, session, folders, mentions) | {"failed": []}
     if as_json:
         print_json(facts)
     else:
         _print(facts)
     if facts["differs"] or facts["failed"]:
         raise typer.Exit(1)
+
+
+def _by_days(settings: Settings) -> bool:
+    from trade_pipeline.defs.instance import runs_elsewhere
+
+    return runs_elsewhere(settings)
 
 
 def _replay_here(

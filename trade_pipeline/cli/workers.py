@@ -1,4 +1,4 @@
-"""Days of work that a command hands to the workers of a broker."""
+"""Days of work that a command hands to whoever executes runs elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Work on days that is handed to the workers: what a command does where a broker is set."""
+"""Work on days that is handed over: what a command does where runs are executed elsewhere."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Runs the sessions of an experiment in parallel, each as a run of the backtest job.
 
 On one machine the command that asks for them has processes of its own (`run_sessions`), which share
-Dagster's storage with the UI and its daemon, whether these are there or not.  With a broker its
-workers execute them (`launch_sessions`).  Either way the runs are seen as any others, and they
-never stand in the queue before somebody's training.
+Dagster's storage with the UI and its daemon, whether these are there or not.  Elsewhere a broker's
+workers or a cluster execute them (`launch_sessions`).  Either way the runs are seen as any others,
+and they never stand in the queue before somebody's training.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from trade_pipeline.settings import Settings
 DAGSTER_URL = "TRADE_PIPELINE_DAGSTER_URL"
 RANGE_TAG = "dagster/asset_partition_range_"
 _EVENTS_TOGETHER = 1_000
+_ON_THIS_MACHINE = "DefaultRunLauncher"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def project_file(name: str) -> Path:
 @contextmanager
 def dagster_server(settings: Settings) -> Iterator[EmbeddedPostgres | None]:
     """The embedded server that keeps Dagster's storage; None when the settings name another."""
-    if settings.dagster_url is not None:
+    if _names_storage(settings):
         yield None
         return
     with EmbeddedPostgres(settings.home / "postgres") as server:
@@ -102,7 +103,7 @@ def command_environment(settings: Settings) -> dict[str, str]:
     Raises:
         BadConfig: Dagster's storage is neither named nor was an embedded server ever started.
     """
-    if settings.dagster_url is not None:
+    if _names_storage(settings):
         return dagster_environment(settings, None)
     try:
         return dagster_environment(settings, EmbeddedPostgres(settings.home / "postgres"))
@@ -113,11 +114,29 @@ def command_environment(settings: Settings) -> dict[str, str]:
         ) from None
 
 
+def runs_elsewhere(settings: Settings) -> bool:
+    """Whether runs are executed by a broker's workers or a cluster, and not by this machine.
+
+    Raises:
+        BadConfig: see `dagster_yaml`.
+    """
+    launcher = dagster_yaml(settings).get("run_launcher") or {}
+    return bool(launcher.get("class", _ON_THIS_MACHINE) != _ON_THIS_MACHINE)
+
+
 def dagster_yaml(settings: Settings) -> dict[str, Any]:
-    """Dagster's configuration: dagster.yaml, and over it what the settings ask for."""
-    merged = _yaml("dagster.yaml")
+    """Dagster's configuration: dagster.yaml, and over it what the settings ask for.
+
+    The file that the settings name, if any, is taken as it is.
+
+    Raises:
+        BadConfig: that file is none, or another setting asks for what it tells.
+    """
+    if settings.dagster_yaml is not None:
+        return _given_yaml(settings, settings.dagster_yaml)
+    merged = _yaml(project_file("dagster.yaml"))
     if settings.broker_url is not None:
-        merged = overlaid(merged, _yaml("dagster.celery.yaml"))
+        merged = overlaid(merged, _yaml(project_file("dagster.celery.yaml")))
     runs = {"tag_concurrency_limits": [{"key": KIND, "value": BATCH, "limit": settings.batch_runs}]}
     return overlaid(merged, {"concurrency": {"runs": runs}})
 
@@ -132,8 +151,27 @@ def overlaid(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, An
     return merged
 
 
-def _yaml(name: str) -> dict[str, Any]:
-    read: dict[str, Any] = yaml.safe_load(project_file(name).read_text())
+def _names_storage(settings: Settings) -> bool:
+    return settings.dagster_url is not None or settings.dagster_yaml is not None
+
+
+def _given_yaml(settings: Settings, file: Path) -> dict[str, Any]:
+    for name in ("dagster_url", "broker_url"):
+        if getattr(settings, name) is not None:
+            raise BadConfig(
+                f"{name}=(hidden): dagster_yaml={str(file)!r} tells that already; unset one of them"
+            )
+    try:
+        read = _yaml(file)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise BadConfig(f"dagster_yaml={str(file)!r}: {error}") from None
+    if not isinstance(read, dict):
+        raise BadConfig(f"dagster_yaml={str(file)!r}: no configuration of Dagster")
+    return read
+
+
+def _yaml(file: Path) -> dict[str, Any]:
+    read: dict[str, Any] = yaml.safe_load(file.read_text())
     return read
 
 

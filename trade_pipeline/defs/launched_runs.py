@@ -26,6 +26,7 @@ from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from trade_pipeline.core.canonical import address_of, canonical_bytes
 from trade_pipeline.core.errors import StoreUnavailable
 from trade_pipeline.defs.instance import RANGE_TAG, failures_of
+from trade_pipeline.defs.queue import BATCH, KIND
 
 log = logging.getLogger("trade_pipeline.runs")
 # Of what a run does: a run that goes on already is waited for and not launched a second time.
@@ -96,7 +97,8 @@ def launch_and_wait(
     (`WorkerRunLauncher`, Dagster's for Kubernetes).
 
     Args:
-        limit: how many may be under way at once; unset: what keeps all workers busy.
+        limit: how many may be under way at once; unset: what keeps all workers busy, or what the
+            queue starts at once where the launcher has no workers.
         advance: called with how many have ended.
 
     Returns:
@@ -172,7 +174,7 @@ class _Lost:
 def _default_limit(instance: dg.DagsterInstance) -> int:
     launcher = instance.run_launcher
     if not isinstance(launcher, HasSlots):
-        return os.cpu_count() or 1
+        return _queue_limit(instance)
     slots = launcher.slots()
     if slots == 0:
         raise StoreUnavailable(
@@ -181,6 +183,15 @@ def _default_limit(instance: dg.DagsterInstance) -> int:
         )
     # While one is executed the next one waits, so that no worker waits for this process.
     return 2 * slots
+
+
+def _queue_limit(instance: dg.DagsterInstance) -> int:
+    """How many runs of the kind `batch` the queue starts at once."""
+    queue = instance.get_concurrency_config().run_queue_config
+    for limit in queue.tag_concurrency_limits if queue else ():
+        if (limit["key"], limit.get("value")) == (KIND, BATCH):
+            return int(limit["limit"])
+    return os.cpu_count() or 1
 
 
 def _already_under_way(instance: dg.DagsterInstance, launches: Sequence[Launch]) -> dict[str, str]:

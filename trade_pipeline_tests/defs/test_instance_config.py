@@ -12,8 +12,11 @@ from trade_pipeline.core.errors import BadConfig
 from trade_pipeline.defs.instance import (
     command_environment,
     dagster_environment,
+    dagster_server,
+    dagster_yaml,
     overlaid,
     project_file,
+    runs_elsewhere,
 )
 from trade_pipeline.settings import Settings
 
@@ -69,6 +72,60 @@ def test_the_broker_reaches_every_process_that_up_and_env_start(tmp_path: Path) 
 def test_a_command_without_any_storage_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadConfig, match="dagster_url=None"):
         command_environment(Settings(_env_file=None, home=tmp_path))
+
+
+def given_yaml(tmp_path: Path, text: str, **settings: Any) -> Settings:
+    file = tmp_path / "given.yaml"
+    file.write_text(text)
+    return Settings(_env_file=None, home=tmp_path / "home", dagster_yaml=file, **settings)
+
+
+def test_a_configuration_that_another_wrote_is_taken_as_it_is(tmp_path: Path) -> None:
+    settings = given_yaml(tmp_path, "run_launcher: {module: dagster_k8s, class: K8sRunLauncher}")
+    environment = command_environment(settings)
+    written = Path(environment["DAGSTER_HOME"], "dagster.yaml").read_text()
+    assert yaml.safe_load(written) == {
+        "run_launcher": {"module": "dagster_k8s", "class": "K8sRunLauncher"}
+    }
+    assert "TRADE_PIPELINE_DAGSTER_URL" not in environment
+    with dagster_server(settings) as server:
+        assert server is None
+
+
+@pytest.mark.parametrize(
+    ("text", "elsewhere"),
+    [
+        ("run_launcher: {module: dagster_k8s, class: K8sRunLauncher}", True),
+        ("run_launcher: {module: dagster, class: DefaultRunLauncher}", False),
+        ("telemetry: {enabled: false}", False),
+    ],
+)
+def test_who_executes_runs_is_read_from_it(tmp_path: Path, text: str, elsewhere: bool) -> None:
+    assert runs_elsewhere(given_yaml(tmp_path, text)) is elsewhere
+
+
+def test_only_a_broker_lets_runs_be_executed_elsewhere_without_it(tmp_path: Path) -> None:
+    assert runs_elsewhere(Settings(_env_file=None, broker_url=BROKER_URL))
+    assert not runs_elsewhere(Settings(_env_file=None))
+
+
+def test_a_configuration_that_is_none_is_refused_by_its_name(tmp_path: Path) -> None:
+    with pytest.raises(BadConfig, match=r"dagster_yaml='/nowhere/dagster.yaml': .*No such file"):
+        dagster_yaml(Settings(_env_file=None, dagster_yaml="/nowhere/dagster.yaml"))
+    for text in ("a: [", "just a text", ""):
+        with pytest.raises(BadConfig, match=r"dagster_yaml='.*given.yaml': "):
+            dagster_yaml(given_yaml(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("name", "url"), [("dagster_url", DAGSTER_URL), ("broker_url", BROKER_URL)]
+)
+def test_what_a_given_configuration_tells_is_not_told_twice(
+    tmp_path: Path, name: str, url: str
+) -> None:
+    with pytest.raises(BadConfig, match=f"{name}=") as refused:
+        dagster_yaml(given_yaml(tmp_path, "telemetry: {enabled: false}", **{name: url}))
+    assert "hidden@" not in str(refused.value)
 
 
 def test_mappings_are_merged_and_lists_replaced() -> None:

@@ -15,6 +15,7 @@ from trade_pipeline.core.errors import StoreUnavailable
 from trade_pipeline.core.store.store import Store
 from trade_pipeline.defs import launched_runs
 from trade_pipeline.defs.launched_runs import ATTEMPTS, LAUNCH, Launch, launch_and_wait
+from trade_pipeline.defs.queue import BATCH, KIND
 
 JOB, OP = "halt_job", "order_halt_op"
 
@@ -212,3 +213,18 @@ def test_what_a_run_does_names_it_and_not_who_wants_it() -> None:
     assert Launch(**same, tags={"x": "y"}).address() == Launch(**same).address()
     assert Launch(JOB, {OP: {"account": "b"}}).address() != Launch(**same).address()
     assert LAUNCH.startswith("trade_pipeline/")
+
+
+def test_without_workers_as_many_run_at_once_as_the_queue_would_start() -> None:
+    queue = {
+        "run_coordinator": {
+            "module": "trade_pipeline.defs.queue",
+            "class": "TradeRunCoordinator",
+            "config": {},
+        },
+        "concurrency": {
+            "runs": {"tag_concurrency_limits": [{"key": KIND, "value": BATCH, "limit": 7}]}
+        },
+    }
+    with instance_for_test(overrides=queue) as instance:
+        assert launched_runs._default_limit(instance) == 7

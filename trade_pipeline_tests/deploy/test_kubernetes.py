@@ -1,18 +1,17 @@
 """Kubernetes: the values of Dagster's chart become an instance that is this product's, and jobs
 that a cluster takes.
 
-The chart's templates are not here; what they make of the values is Dagster's own configuration in
-snake case, which Dagster's and dagster-k8s' schemas judge.
+What the chart makes of the values (chart.py) is judged by Dagster's and dagster-k8s' own schemas.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import kubernetes
-import kubernetes_validate
 import pytest
 import yaml
 from dagster import DagsterRun
@@ -20,69 +19,57 @@ from dagster._config import process_config
 from dagster._core.instance.config import dagster_instance_config_schema
 from dagster._serdes import ConfigurableClassData
 from dagster_k8s.container_context import K8sContainerContext
-from dagster_k8s.job import DagsterK8sJobConfig, construct_dagster_k8s_job
+from dagster_k8s.job import (
+    DagsterK8sJobConfig,
+    UserDefinedDagsterK8sConfig,
+    construct_dagster_k8s_job,
+)
+from dagster_postgres.utils import pg_config
 
 from trade_pipeline.definitions import defs
 from trade_pipeline.defs.instance import dagster_yaml
 from trade_pipeline.settings import Settings
+from trade_pipeline_tests.deploy.chart import (
+    INSTANCE_MAP,
+    code_of,
+    instance_yaml,
+    launcher_config,
+    read_values,
+)
 from trade_pipeline_tests.deploy.commands import check_command
 from trade_pipeline_tests.deploy.composition import DEPLOY
+from trade_pipeline_tests.deploy.kubernetes_api import validate
 
-VALUES: dict[str, Any] = yaml.safe_load((DEPLOY / "helm-values.yaml").read_text())
+VALUES = read_values()
 OBJECTS: list[dict[str, Any]] = list(yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text()))
-(CODE,) = VALUES["dagster-user-deployments"]["deployments"]
-LAUNCHER = VALUES["runLauncher"]["config"]["k8sRunLauncher"]
-VERSION = "1.32"
+CODE = code_of(VALUES)
 SETTINGS = {f"TRADE_PIPELINE_{name.upper()}" for name in Settings.model_fields}
 # A pod's parts have the same names in the chart's values.
 _PODS = (CODE, VALUES["dagsterWebserver"], VALUES["dagsterDaemon"])
 
 
-def _named(key: str) -> str:
-    return re.sub("([A-Z])", lambda m: f"_{m[1].lower()}", key)
-
-
-def _snake(value: Any) -> Any:
-    """As the chart writes dagster.yaml."""
-    if isinstance(value, dict):
-        return {_named(key): _snake(one) for key, one in value.items()}
-    return [_snake(one) for one in value] if isinstance(value, list) else value
-
-
-def _validate(made: dict[str, Any]) -> None:
-    kubernetes_validate.validate(made, VERSION, strict=True)
-
-
 def _run_pod(job: str) -> dict[str, Any]:
     """The job of Kubernetes in which a run of a job is executed."""
-    shared = {
-        "env_secrets": [one["name"] for one in CODE["envSecrets"]],
-        "env": CODE["env"],
-        "volumes": CODE["volumes"],
-        "volume_mounts": CODE["volumeMounts"],
-    }
-    launcher = {
-        "image_pull_policy": LAUNCHER["imagePullPolicy"],
-        "resources": LAUNCHER["resources"],
-        "security_context": LAUNCHER["securityContext"],
-        # The objects of Kubernetes beneath keep their own names.
-        # The objects of Kubernetes beneath keep their own names.
-        "run_k8s_config": {_named(k): v for k, v in LAUNCHER["runK8sConfig"].items()},
-    }
-    tags = defs.resolve_job_def(job).tags
-    # As the launcher merges them: its own, the code location's, the run's tags.
-    context = K8sContainerContext.create_from_config({"k8s": launcher})
-    context = context.merge(K8sContainerContext.create_from_config({"k8s": shared}))
-    of_run = K8sContainerContext.create_for_run(
-        DagsterRun(job_name=job, tags=tags), None, include_run_tags=True
-    )
-    context = context.merge(of_run)
+    config = launcher_config(VALUES)
+    judged = process_config(DagsterK8sJobConfig.config_type_run_launcher(), config)
+    assert judged.success, judged.errors
+    # As the launcher merges them: its own, and over it what the job's tags ask for.
+    context = K8sContainerContext(
+        **{name: config[name] for name in ("env_secrets", "volumes", "volume_mounts", "resources")},
+        security_context=config["security_context"],
+        run_k8s_config=UserDefinedDagsterK8sConfig.from_dict(config["run_k8s_config"]),
+    ).merge(
+        K8sContainerContext.create_for_run(
+            DagsterRun(job_name=job, tags=defs.resolve_job_def(job).tags), None,
+            include_run_tags=True,
+        )
+    )  # fmt: skip
     made = construct_dagster_k8s_job(
         DagsterK8sJobConfig(
             job_image="registry.example.org/trade-pipeline:0.1.0",
-            dagster_home="/opt/dagster/dagster_home",
-            instance_config_map="dagster-instance",
-            postgres_password_secret="trade-pipeline-dagster",
+            dagster_home=config["dagster_home"],
+            instance_config_map=config["instance_config_map"],
+            postgres_password_secret=config["postgres_password_secret"],
         ),
         args=["dagster", "api", "execute_run"], job_name="run",
         user_defined_k8s_config=context.run_k8s_config,
@@ -93,7 +80,7 @@ def _run_pod(job: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("made", OBJECTS, ids=lambda one: one["kind"])
 def test_a_cluster_takes_what_the_chart_has_no_place_for(made: dict[str, Any]) -> None:
-    _validate(made)
+    validate(made)
 
 
 @pytest.mark.parametrize("part", _PODS, ids=["code", "webserver", "daemon"])
@@ -120,7 +107,7 @@ def test_a_pod_of_the_chart_is_confined_and_a_cluster_takes_it(part: dict[str, A
         "volumes": part["volumes"],
         "containers": [container],
     }
-    _validate({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "it"}, "spec": spec})
+    validate({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "it"}, "spec": spec})
     assert part["podSecurityContext"]["runAsUser"] == 10001
     assert part["securityContext"]["readOnlyRootFilesystem"] is True
     named = {one["name"] for one in part["env"] if one["name"].startswith("TRADE_PIPELINE_")}
@@ -130,7 +117,7 @@ def test_a_pod_of_the_chart_is_confined_and_a_cluster_takes_it(part: dict[str, A
 @pytest.mark.parametrize("job", ["backtest_job", "live_job", "halt_job"])
 def test_a_run_is_a_job_that_a_cluster_takes(job: str) -> None:
     made = _run_pod(job)
-    _validate(made)
+    validate(made)
     pod = made["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     assert made["spec"]["backoffLimit"] == 0
@@ -138,6 +125,9 @@ def test_a_run_is_a_job_that_a_cluster_takes(job: str) -> None:
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
     assert {"secretRef": {"name": "trade-pipeline"}} in container["envFrom"]
     assert {one["mountPath"] for one in container["volumeMounts"]} >= {"/tmp"}
+    told = {one["name"]: one.get("value") for one in container["env"]}
+    assert told["TRADE_PIPELINE_ARTIFACTS_URL"] == "s3://trade-pipeline/artifacts"
+    assert container["resources"]["limits"]["memory"] == ("8Gi" if job == "backtest_job" else "4Gi")
 
 
 def test_who_trades_is_placed_first_and_is_given_time_to_end() -> None:
@@ -148,33 +138,21 @@ def test_who_trades_is_placed_first_and_is_given_time_to_end() -> None:
     assert live["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] >= 60
 
 
-def test_the_instance_is_the_products_own_but_for_where_runs_go() -> None:
-    daemon = VALUES["dagsterDaemon"]
-    coordinator = daemon["runCoordinator"]["config"]["customRunCoordinator"]
-    runs = VALUES["concurrency"]["runs"]
-    made = {
-        "run_coordinator": coordinator,
-        "concurrency": {
-            "runs": {
-                "max_concurrent_runs": runs["maxConcurrentRuns"],
-                "tag_concurrency_limits": runs["tagConcurrencyLimits"],
-            },
-            "pools": _snake(VALUES["concurrency"]["pools"]),
-        },
-        "run_monitoring": _snake(daemon["runMonitoring"]),
-        "run_retries": _snake(daemon["runRetries"]),
-        "sensors": _snake(daemon["sensors"]),
-        "schedules": _snake(daemon["schedules"]),
-        "retention": {
-            name: {"purge_after_days": VALUES["retention"][name]["purgeAfterDays"]}
-            for name in ("schedule", "sensor")
-        },
-        "telemetry": VALUES["telemetry"],
-        **VALUES["additionalInstanceConfig"],
-    }
+def test_the_instance_is_the_products_own_but_for_where_runs_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DAGSTER_PG_PASSWORD", "hidden")
+    made = instance_yaml(VALUES)
     judged = process_config(dagster_instance_config_schema(), made)
     assert judged.success, judged.errors
+    for name in ("schedule_storage", "run_storage", "event_log_storage"):
+        judged = process_config(pg_config(), made.pop(name)["config"])
+        assert judged.success, judged.errors
+    assert made.pop("run_launcher")["class"] == "K8sRunLauncher"
+    assert made.pop("compute_logs")["class"] == "NoOpComputeLogManager"
+    assert made.pop("scheduler")["class"] == "DagsterDaemonScheduler"
     product = dagster_yaml(Settings(_env_file=None))
+    product.pop("storage")
     # A cluster has more room, and a run waits for a node; a session is never resumed by Dagster.
     assert made["run_monitoring"].pop("start_timeout_seconds") >= 180
     assert product["run_monitoring"].pop("start_timeout_seconds") == 180
@@ -182,12 +160,22 @@ def test_the_instance_is_the_products_own_but_for_where_runs_go() -> None:
     (limit,) = made["concurrency"]["runs"]["tag_concurrency_limits"]
     (own,) = product["concurrency"]["runs"]["tag_concurrency_limits"]
     assert limit.pop("limit") >= own.pop("limit")
-    # The database is told by the chart's own values.
-    product.pop("storage")
     assert made == product
+    coordinator = made["run_coordinator"]
     ConfigurableClassData(
         coordinator["module"], coordinator["class"], yaml.safe_dump(coordinator["config"])
     ).rehydrate(as_type=object)
+
+
+def test_a_command_in_a_pod_finds_the_charts_configuration() -> None:
+    told = {one["name"]: one["value"] for one in CODE["env"]}
+    file = Path(told["TRADE_PIPELINE_DAGSTER_YAML"])
+    assert file.name == "dagster.yaml"
+    (mounted,) = [one for one in CODE["volumeMounts"] if one["mountPath"] == str(file.parent)]
+    (volume,) = [one for one in CODE["volumes"] if one["name"] == mounted["name"]]
+    assert volume["configMap"] == {"name": INSTANCE_MAP}
+    # Its server may use less memory than a run.
+    assert CODE["includeConfigInLaunchedRuns"] == {"enabled": False}
 
 
 def test_nothing_reaches_the_ui_but_the_proxy() -> None:
