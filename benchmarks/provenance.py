@@ -41,6 +41,13 @@ from trade_pipeline.core.ledger.append import append_now, read_chain
 from trade_pipeline.core.ledger.bulk import append_bulk
 from trade_pipeline.core.lineage.graph import Direction, Kind
 from trade_pipeline.core.lineage.walk import lineage
+from trade_pipeline.core.report.integrity import (
+    candidates_without_research,
+    cash_that_does_not_add_up,
+    entries_without_end,
+    records_from_the_future,
+    trades_without_one_outcome,
+)
 from trade_pipeline.core.store.artifacts import ArtifactStore, record_artifact
 from trade_pipeline.core.store.server import EmbeddedPostgres
 from trade_pipeline.core.store.store import Store
@@ -59,6 +66,10 @@ _SESSION = 50_000
 _DATASET = 100_000
 # Of both lineages, what is asked for.
 _TRACE_MS, _LINEAGE_S = 10.0, 1.0
+CHECKS = (
+    candidates_without_research, records_from_the_future, entries_without_end,
+    trades_without_one_outcome, cash_that_does_not_add_up,
+)  # fmt: skip
 SCOPE = Scope(MARKET)
 
 
@@ -331,11 +342,22 @@ def measure(
                 started = time.perf_counter()
                 lineage(connection, kind, name, way)
                 print(f"{kind} {way:<17} {time.perf_counter() - started:.3f} s", flush=True)
+    _checks(store, size)
     rounds = [ingest_rates(server, store, ingest, number) for number in range(INGEST_ROUNDS)]
     size = f"{ingest:,} trades"
     measured("provenance.ingest_per_s", [one["journal"] for one in rounds], size=size)
     measured("provenance.ingest_x", [one["journal"] / one["COPY"] for one in rounds], size=size)
     return told | rounds[-1]
+
+
+def _checks(store: Store, size: str) -> None:
+    """What each run of a session asks in the end."""
+    with store.database.connect("trade_reader") as connection:
+        started = time.perf_counter()
+        found = [check(connection) for check in CHECKS]
+        seconds = time.perf_counter() - started
+    measured("provenance.checks_s", [seconds], size=size)
+    print(f"checks of a session's run  {seconds:.3f} s, {sum(map(len, found))} found", flush=True)
 
 
 def _timed(

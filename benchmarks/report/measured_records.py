@@ -116,6 +116,10 @@ _PROVENANCE = (
         "provenance.ingest_per_s", "records appended, hashed and chained", "records/s",
         "provenance", more_is_better=True, floor="machine.copy_rows_per_s",
     ),
+    Figure(
+        "provenance.checks_s", "the checks of a session's run, which ask every stored session", "s",
+        "provenance",
+    ),
     Figure("provenance.bytes_per_trade", "on disk, of each trade", "bytes", "provenance"),
 )  # fmt: skip
 

@@ -101,6 +101,7 @@ BENCHMARKS = (
     ),
     Part("celery_workers", "benchmarks/celery_workers.py", limit=2_400),
     Part("daily", "benchmarks/daily.py"),
+    Part("dagster_runs", "benchmarks/dagster_runs.py"),
     Part("restore_drill", "benchmarks/restore_drill.py"),
     Part("demo", "benchmarks/demo.py", None, ()),
     Part("sustained", "benchmarks/live.py", None, ("--sustained", "10")),

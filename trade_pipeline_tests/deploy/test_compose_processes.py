@@ -12,6 +12,7 @@ from pathlib import Path
 import orjson
 import psutil
 import pytest
+from report.record import measured
 
 from trade_pipeline.core.live.lease import holder_is_connected, read_lease
 from trade_pipeline.core.live.supervision import holder_of
@@ -42,6 +43,7 @@ class Deployment:
         began = time.monotonic()
         services.up()
         self.measured.append(("all services are healthy", time.monotonic() - began))
+        measured("operations.compose_healthy_s", [self.measured[-1][1]])
         authority = services.folder / "volumes/proxy-data/caddy/pki/authorities/local/root.crt"
         self.ui = Ui(services.https, authority, "operator", services.secret("ui_password"))
         self.database = Database.at(services.secret("trade_pipeline_database_url"))
@@ -184,6 +186,7 @@ def test_the_services_serve_who_logs_in_and_a_session_outlives_all_but_its_worke
         SUCCESSOR_SECONDS, "a successor",
     )  # fmt: skip
     deployment.measured.append(("SIGKILL of live: a successor trades", time.monotonic() - began))
+    measured("operations.compose_successor_s", [deployment.measured[-1][1]])
     assert deployment.holder()[0] != session[0]
 
     ended = services.down()

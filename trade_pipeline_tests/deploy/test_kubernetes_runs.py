@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
+from report.record import counted
 
 from trade_pipeline.core.store.artifacts import ArtifactStore
 from trade_pipeline.core.store.database import Database
@@ -142,6 +143,7 @@ def test_a_pod_that_is_lost_loses_and_doubles_nothing(deployment: Deployment) ->
     told = deployment.told(asked)
     assert (told["failed"], told["stored"]) == ([], 2)
     assert len(deployment.api.jobs) == 3
+    counted("operations.pod_deaths", 1, 1)
     for command in ("features", "build", "--json"), ("replay", "--all", "--json"):
         before = len(deployment.api.jobs)
         told = deployment.told(deployment.command(*command))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from report.record import measured
 
 from trade_pipeline.core.live.lease import holder_is_connected, read_lease
 from trade_pipeline.core.live.supervision import holder_of
@@ -227,6 +228,7 @@ def test_a_session_of_its_own_unit_outlives_ui_and_daemon_and_only_who_logs_in_s
     machine.measured.append(
         ("`up` to the UI behind its login", wait_for(machine.serves, PATIENCE, "the UI"))
     )
+    measured("operations.unit_serves_s", [machine.measured[-1][1]])
     assert machine.ui.status() == 401
     assert machine.ui.status("/graphql") == 401
 
@@ -253,6 +255,7 @@ def test_a_session_of_its_own_unit_outlives_ui_and_daemon_and_only_who_logs_in_s
         lambda: machine.session() == ("command line", 2), PATIENCE, "a successor"
     )  # fmt: skip
     machine.measured.append(("SIGKILL of live@paper: a successor holds the lease", took))
+    measured("operations.unit_successor_s", [took])
     wait_for(lambda: machine.market_time() != "", PATIENCE, "the successor's trading")
 
     machine.measured.append(("live@paper: ended", machine.stop("trade-pipeline-live@")))

@@ -14,6 +14,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from report.record import counted
 
 from trade_pipeline.core.document import MAX_BYTES, parse_document
 from trade_pipeline.core.errors import BadConfig
@@ -78,8 +79,11 @@ def test_a_million_malformed_inputs(tmp_path: Path, capfd: pytest.CaptureFixture
         for name, number in counts.items():
             print(f"{name:40} {number:>9,}")
         print(f"{'malformed inputs':40} {sum(counts.values()):>9,}; findings: {len(findings)}")
+    number = sum(counts.values())
+    size = f"{len(counts)} readers"
+    counted("operations.malformed_handled", max(0, number - len(findings)), number, size=size)
     assert findings == []
-    assert sum(counts.values()) >= FULL
+    assert number >= FULL
 
 
 def test_the_samples_are_valid_and_inputs_are_the_same_again(tmp_path: Path) -> None:

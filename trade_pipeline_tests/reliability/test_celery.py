@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 from cluster import Cluster, records, wait_for
+from report.record import counted
 
 from trade_pipeline.core.ledger.verify import verify_url
 from trade_pipeline.core.store.database import Database
@@ -137,6 +138,7 @@ def test_a_death_in_the_middle_loses_and_doubles_nothing(
         run[0].kill()
     same(cluster, answer(asked), alone)
     assert second.process.poll() is None
+    counted("operations.worker_deaths", 1, 1)
 
 
 def test_a_command_that_was_killed_finds_its_runs_again(
@@ -151,6 +153,7 @@ def test_a_command_that_was_killed_finds_its_runs_again(
     # What was under way was waited for and not launched again.
     assert runs(cluster, "status <> 'SUCCESS'") == 0
     assert runs(cluster, "pipeline_name = 'backtest_job'") == SESSIONS
+    counted("operations.worker_deaths", 1, 1)
 
 
 def test_ctrl_c_cancels_what_runs_and_the_next_command_goes_on(

@@ -15,6 +15,7 @@ import psutil
 import pytest
 import yaml
 from cluster import Cluster, Worker, end_group, wait_for
+from report.record import measured
 
 from trade_pipeline.core.live.lease import holder_is_connected, read_lease
 from trade_pipeline.core.live.supervision import holder_of
@@ -103,7 +104,10 @@ class Deployment:
 
     def succeeded(self, before: tuple[str, int], children: list[psutil.Process]) -> None:
         """A successor has the positions, and nothing trades on unseen."""
-        wait_for(lambda: self.lease()[0] not in (None, before[0]), SUCCESSOR_SECONDS, "a successor")
+        taken = wait_for(
+            lambda: self.lease()[0] not in (None, before[0]), SUCCESSOR_SECONDS, "a successor"
+        )
+        measured("operations.other_worker_s", [taken])
         assert not any(one.is_running() for one in children)
         assert self.trading()[1] == before[1] + 1
         with self.cluster.database.connect("trade_reader") as connection:

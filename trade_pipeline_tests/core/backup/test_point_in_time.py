@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from pydantic import SecretStr
+from report.record import counted
 
 from trade_pipeline.core.clock import MarketClock
 from trade_pipeline.core.ledger.set_aside import set_heads_aside
@@ -80,6 +81,7 @@ def test_the_records_before_a_moment_are_there_and_none_after(folder: Path, tmp_
     with running(data) as url:
         store = store_at(url, tmp_path)
         assert store.content() == expected
+        counted("operations.point_in_time", len(expected), len(expected))
         report = verify_url(url, store.artifacts.heads)
         assert report.behind is not None
         assert (report.behind.first, report.behind.last, report.last_holding) == (2, 3, 1)
