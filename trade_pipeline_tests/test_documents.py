@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
+import trade_pipeline
+from trade_pipeline.core.document import parse_document
+from trade_pipeline.core.live.config import LiveConfig
 from trade_pipeline.settings import Settings
+from trade_pipeline_tests.deploy.commands import check_command
+from trade_pipeline_tests.documents import DOCUMENTS, README, ROOT, blocks
 
-ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 _FOLDERS = "|".join(
     ("trade_pipeline", "trade_pipeline_tests", "benchmarks", "sql", "deploy", "docs", "examples")
 )
 _PATH = re.compile(rf"(?<![\w/.-])((?:{_FOLDERS})/[\w./-]*|(?:core|defs)/[\w./-]+)")
+
+_BEFORE_A_COMMAND = re.compile(r"(\w+=\S* )*|(docker compose|kubectl) .* (-- |live )")
+_END = re.compile(r" [&|>]")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -39,6 +46,32 @@ def test_every_link_of_a_document_leads_somewhere(document: Path) -> None:
 def test_every_block_of_a_document_is_closed(document: Path) -> None:
     fences = re.findall(r"^ *```", document.read_text(), re.MULTILINE)
     assert len(fences) % 2 == 0
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_command_in_a_block_is_taken_with_its_options(document: Path) -> None:
+    for block in blocks(document, "bash", "sh"):
+        for line in block.replace("\\\n", " ").splitlines():
+            before, name, command = line.partition("trade-pipeline ")
+            # By itself, or in a container; what leaves out something cannot be read.
+            if not name or "..." in command or not _BEFORE_A_COMMAND.fullmatch(before):
+                continue
+            check_command(["trade-pipeline", *shlex.split(_END.split(command)[0], comments=True)])
+
+
+def test_the_session_of_the_readme_is_one() -> None:
+    (text,) = blocks(README, "toml")
+    config = LiveConfig.parse(parse_document(text.encode(), ".toml", "paper.toml"))
+    assert (config.account, config.mode) == ("paper", "paper")
+    assert [one.symbol for one in config.market.symbols] == ["BTC/USDT", "PEPE/USDT"]
+
+
+def test_every_method_that_the_map_of_the_specification_names_is_one() -> None:
+    text = (ROOT / "docs" / "specification.md").read_text()
+    methods = re.findall(r"`([A-Z]\w+)\.(\w+)`", text)
+    assert len(methods) > 15
+    for owner, name in methods:
+        assert callable(getattr(getattr(trade_pipeline, owner), name)), f"{owner}.{name}"
 
 
 def test_the_example_of_an_environment_names_every_setting() -> None:

@@ -14,7 +14,10 @@ from trade_pipeline.core.canary.deployments import deployed
 from trade_pipeline.core.canary.record import Scope
 from trade_pipeline.core.store.store import Store
 from trade_pipeline_tests.core.training.strong import MARKET, store_dataset, store_later_session
+from trade_pipeline_tests.documents import README, blocks
 
+# Its other block of Python is a file of `examples/`.
+TRACKING_OF_THE_README = blocks(README, "python")[-1]
 CREATION = """
 candidate = tracker.create_candidate(
     instrument="PEPE/USDT",
@@ -137,6 +140,8 @@ def test_every_example_of_the_documentation_runs_as_written(
     whole = names["tracker"].get_complete_trade_record(names["candidate"].uuid)
     assert whole["outcomes"][0]["realized_pnl_percent"] == 15.5
     assert whole["research"]["trade_rationale"] == "High social momentum + low risk"
+    run(TRACKING_OF_THE_README, names)
+    assert len(names["tracker"].get_complete_trade_record(names["candidate"].uuid)["outcomes"]) == 1
     run(STRATEGY, names)
     run(BOT, names)
     run(MONITORING, names)
