@@ -120,8 +120,9 @@ TRAINED = (
     ),
 )  # fmt: skip
 
-AVERAGES = Anchor("averages after 48 h", 33, "about one in three; 2 cores")
-SINGLES = Anchor("a sequence over single candidates", 40, "28-day canaries, 38 to 43 %; 2 cores")
+# How others decide, measured by others; here on the same canaries as this product's way.
+AVERAGES = Anchor("elsewhere", 33, "about one in three; 2 cores")
+SINGLES = Anchor("elsewhere", 40, "28-day canaries, 38 to 43 %; 2 cores")
 TRUTHS = {"worse": "2.25 points worse", "equal": "equal", "better": "2.25 points better"}
 
 CANARY = (
@@ -130,7 +131,6 @@ CANARY = (
             f"canary.{truth}_promoted_{day}", f"a canary that is {words}: promoted by day {day}",
             "%", "canary", more_is_better=truth != "worse",
             asked={"worse28": 5, "worse56": 5, "better28": 80}.get(f"{truth}{day}"),
-            anchors=(AVERAGES,) if truth == "worse" else (),
             headline=f"{truth}{day}" == "worse56",
         )
         for truth, words in TRUTHS.items() for day in (28, 56)
@@ -140,7 +140,6 @@ CANARY = (
             f"canary.{truth}_rolled_back_{day}",
             f"a canary that is {words}: rolled back by day {day}", "%", "canary",
             more_is_better=truth == "worse", asked=5 if truth == "equal" else None,
-            anchors=(SINGLES,) if truth == "equal" else (),
             headline=f"{truth}{day}" == "equal56",
         )
         for truth, words in TRUTHS.items() for day in (28, 56)
@@ -149,7 +148,8 @@ CANARY = (
         Figure(
             f"canary.averages_{truth}_promoted",
             f"averages after 48 h promote one that is {words}", "%", "canary",
-            more_is_better=truth == "better",
+            more_is_better=truth == "better", headline=truth == "worse",
+            anchors=(AVERAGES,) if truth == "worse" else (),
         )
         for truth, words in TRUTHS.items()
     ),
@@ -162,8 +162,8 @@ CANARY = (
         for truth, words in TRUTHS.items()
     ),
     Figure(
-        "canary.singles_equal_harmed", "single candidates as if independent: harm in equal ones",
-        "%", "canary",
+        "canary.singles_equal_harmed", "the same sequence over single candidates, as if they were "
+        "independent: rolls back an equal one", "%", "canary", anchors=(SINGLES,), headline=True,
     ),
     Figure("canary.days", "days of paired decisions", "days", "canary", more_is_better=True),
     Figure("canary.spread", "paired spread of a day, per unit stake", "", "canary"),

@@ -13,7 +13,7 @@ from report.figure import Figure
 from report.interval import LEAST, SINGLE
 from report.pictures import pictures
 from report.registry import FIGURES, SECTIONS
-from report.results import Results
+from report.results import Measured, Results
 from report.run import NOT_RUN, OK
 
 TITLE = "What trade_pipeline was measured to do"
@@ -28,6 +28,7 @@ _HEAD = (
     "measured on",
 )
 _KEPT, _MISSED, _FAILED = "kept", "missed", "its part failed"
+_OPEN = "kept by too few to show it"
 
 
 def write_pages(results: Results, folder: Path) -> list[Path]:
@@ -62,13 +63,13 @@ def report(results: Results) -> list[Block]:
 
 
 def headline(results: Results) -> Table:
-    """The figures that stand for all; sources, sizes and commits stand in the sections."""
+    """The figures that stand for all; sources and commits stand in the sections."""
     figures = [figure for figure in FIGURES.values() if figure.headline]
     rows = []
     for figure in figures:
-        what, value, second, asked, _, floor, *_ = _row(figure, results)
-        rows.append([what, value, second, asked, Cell(words.anchors_in_short(figure)), floor])
-    return Table(_HEAD[:6], rows)
+        what, value, second, asked, _, floor, size, _ = _row(figure, results)
+        rows.append([what, value, second, asked, Cell(words.anchors_in_short(figure)), floor, size])
+    return Table(_HEAD[:7], rows)
 
 
 def table(figures: Sequence[Figure], results: Results) -> Table:
@@ -112,9 +113,10 @@ def _row(figure: Figure, results: Results) -> list[Cell]:
             Cell(figure.words), Cell("-"), Cell(_why_not(figure, results)), Cell(asked),
             Cell(others), Cell(""), Cell(""), Cell(""),
         ]  # fmt: skip
-    keeps = figure.keeps(found.value)
+    judged = _judged(figure, found)
+    keeps = None if judged is None else judged != _MISSED
     if asked:
-        asked += f": {_KEPT if keeps else _MISSED}"
+        asked += f": {judged}"
     if not found.sound:
         keeps, asked = False, f"{asked} ({_FAILED})" if asked else _FAILED
     return [
@@ -123,6 +125,18 @@ def _row(figure: Figure, results: Results) -> list[Cell]:
         Cell(words.of_floor(figure, found, results)), Cell(found.size),
         Cell(words.origin_of(found, results)),
     ]  # fmt: skip
+
+
+def _judged(figure: Figure, found: Measured) -> str | None:
+    """Whether a figure keeps its bound, in a word or some; None: it has none."""
+    keeps = figure.keeps(found.value)
+    if keeps is None:
+        return None
+    # That all or none do can be shown by no number of cases.
+    if keeps and found.counts and figure.asked not in (0, 100):
+        shown = figure.keeps(found.low if figure.more_is_better else found.high)
+        return _KEPT if shown else _OPEN
+    return _KEPT if keeps else _MISSED
 
 
 def _summary(results: Results) -> list[Block]:
@@ -134,8 +148,7 @@ def _summary(results: Results) -> list[Block]:
         elif not found.sound:
             told["of a part that failed"] += 1
         else:
-            keeps = figure.keeps(found.value)
-            told["measured, with no bound" if keeps is None else "kept" if keeps else "missed"] += 1
+            told[_judged(figure, found) or "measured, with no bound"] += 1
     counts = ", ".join(f"{count} {what}" for what, count in told.most_common())
     commits = sorted({results.runs[one.run].commit[:10] for one in results.figures.values()})
     failed = [name for name, part in results.parts.items() if part.status not in (OK, NOT_RUN)]

@@ -491,6 +491,19 @@ def test_a_full_run_has_its_own_arguments_and_a_recording_its_folder(tmp_path: P
     assert gates.command(tmp_path / "other", full=False) == f"{tmp_path}/other/spot_1h is not there"
 
 
+@pytest.mark.parametrize(
+    ("found", "of", "said"),
+    [(0, 12, "kept by too few to show it"), (0, 4_000, "kept"), (1, 12, "missed")],
+)
+def test_a_share_that_so_few_cannot_show_is_not_said_to_be_kept(
+    found: int, of: int, said: str
+) -> None:
+    value, low, high = of_share(found, of)
+    share = one(value, low=low, high=high, values=[], counts=[found, of], part="gates")
+    row = table([FIGURES[SHARE]], results(gates__noise_passed=share)).rows[0]
+    assert f"at most 0.2 %: {said}" in [cell.text for cell in row]
+
+
 def test_up_is_better_or_down_is() -> None:
     less = Figure("a.b", "", "ms", "p", asked=2.0)
     more = replace(less, more_is_better=True)
