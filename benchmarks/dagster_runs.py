@@ -66,7 +66,7 @@ def _materialisations(instance: dg.DagsterInstance, number: int) -> None:
     for _ in range(_ROUNDS):
         found["pooled"].append(_rate(pooled, number))
         found["Dagster's own"].append(_rate(plain, number // 10))
-    size = f"{number:,} of one asset"
+    size = f"{number:,} of one asset, a tenth of them by Dagster's own"
     measured("operations.materialisations_per_s", found["pooled"], size=size)
     kept, opened = found.values()
     measured(
@@ -107,10 +107,12 @@ def _somebody_trades(database: Database) -> None:
 
 def _run(environment: dict[str, str]) -> float:
     began = time.perf_counter()
-    subprocess.run(
-        [sys.executable, "-c", _RUN], env=os.environ | environment, check=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    done = subprocess.run(
+        [sys.executable, "-c", _RUN], env=os.environ | environment, check=False,
+        capture_output=True, text=True,
     )  # fmt: skip
+    if done.returncode:
+        sys.exit(done.stderr[-2000:])
     return time.perf_counter() - began
 
 

@@ -70,9 +70,9 @@ class Settings(ExtensionSettings):
         dagster_url: Dagster's own storage (``postgresql+psycopg2://``); unset: the embedded server.
         broker_url: Celery's broker (``redis://``, ``rediss://``, ...), whose workers then execute
             all runs; unset: runs are processes of this machine.
-        dagster_yaml: Dagster's configuration where another writes it, such as Dagster's chart for
-            Kubernetes: its storage and its run launcher are used, in the place of ``dagster_url``
-            and ``broker_url``.
+        dagster_yaml: a dagster.yaml that something else writes, such as Dagster's chart for
+            Kubernetes: taken as it is, in the place of ``dagster_url``, ``broker_url`` and
+            ``batch_runs``.
         batch_runs: how many runs Dagster's queue starts at once, live sessions and halts aside.
         cache_url: any Valkey or Redis for hot features; unset: an embedded Valkey under ``home``.
         cache_memory_mb: MiB that the embedded Valkey may hold.

@@ -20,7 +20,8 @@ _FOLDERS = "|".join(
 )
 _PATH = re.compile(rf"(?<![\w/.-])((?:{_FOLDERS})/[\w./-]*|(?:core|defs)/[\w./-]+)")
 
-_BEFORE_A_COMMAND = re.compile(r"(\w+=\S* )*|(docker compose|kubectl) .* (-- |live )")
+# By itself, after settings, or after whatever starts it elsewhere.
+_COMMAND = re.compile(r"(?:^|^(?:\w+=\S* )+|.* (?:-- |live |\S*/))trade-pipeline (?=[a-z])")
 _END = re.compile(r" [&|>]")
 
 
@@ -52,11 +53,11 @@ def test_every_block_of_a_document_is_closed(document: Path) -> None:
 def test_every_command_in_a_block_is_taken_with_its_options(document: Path) -> None:
     for block in blocks(document, "bash", "sh"):
         for line in block.replace("\\\n", " ").splitlines():
-            before, name, command = line.partition("trade-pipeline ")
-            # By itself, or in a container; what leaves out something cannot be read.
-            if not name or "..." in command or not _BEFORE_A_COMMAND.fullmatch(before):
-                continue
-            check_command(["trade-pipeline", *shlex.split(_END.split(command)[0], comments=True)])
+            found = _COMMAND.match(line)
+            # What leaves out something cannot be read.
+            if found and "..." not in line:
+                command = _END.split(line[found.end() :])[0]
+                check_command(["trade-pipeline", *shlex.split(command, comments=True)])
 
 
 def test_the_session_of_the_readme_is_one() -> None:

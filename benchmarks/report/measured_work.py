@@ -58,7 +58,7 @@ _OPERATIONS = (
         "s", "deploy/compose_processes",
     ),
     Figure(
-        "operations.compose_successor_s", "compose's live worker killed and started again: until a "
+        "operations.compose_successor_s", "compose's live worker, killed: from its restart until a "
         "successor trades", "s", "deploy/compose_processes",
     ),
     Figure(
@@ -66,7 +66,7 @@ _OPERATIONS = (
         "deploy/unit_processes",
     ),
     Figure(
-        "operations.unit_successor_s", "a unit's session killed and started again: until a "
+        "operations.unit_successor_s", "a unit's session, killed: from its restart until a "
         "successor holds the lease", "s", "deploy/unit_processes",
     ),
     Figure(

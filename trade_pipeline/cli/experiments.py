@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trade_pipeline.cli.console import batch_progress, err, out, print_json, print_table
+from trade_pipeline.cli.elsewhere import INTERRUPTED, runs_elsewhere
 from trade_pipeline.cli.inputs import Json, read_settings
 from trade_pipeline.core.errors import BadConfig
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from trade_pipeline.core.store.store import Store
 
 app = typer.Typer(help="Batches of sessions that are compared.", no_args_is_help=True)
-_INTERRUPTED = 130
 
 
 @app.command()
@@ -119,7 +119,6 @@ def _run_missing(
         dagster_instance,
         dagster_server,
         run_job,
-        runs_elsewhere,
     )
     from trade_pipeline.defs.process_group import Told, signals_end_it
 
@@ -160,7 +159,7 @@ def _run_missing(
                 f"trade-pipeline experiment run {shlex.quote(str(file))}",
                 soft_wrap=True,
             )
-            raise typer.Exit(_INTERRUPTED) from None
+            raise typer.Exit(INTERRUPTED) from None
         report = run_job(instance, "experiment_job", {"experiment_report": {"experiment": name}})
         if not report.success:
             err.print(f"No report in the UI: {'; '.join(report.failures)}", soft_wrap=True)

@@ -15,8 +15,8 @@ from trade_pipeline.cli.console import (
     print_table,
     rows_progress,
 )
+from trade_pipeline.cli.elsewhere import run_days, runs_elsewhere
 from trade_pipeline.cli.inputs import Json, read_moment, read_settings
-from trade_pipeline.cli.workers import run_days
 from trade_pipeline.core.errors import BadConfig
 
 if TYPE_CHECKING:
@@ -53,13 +53,12 @@ def build(
     Where runs are executed elsewhere, by workers or a cluster, each day of the session is a run.
     """
     from trade_pipeline.core.store.store import Store
-    from trade_pipeline.defs.instance import runs_elsewhere
 
     settings = read_settings()
     with Store.open(settings) as store:
         found, feed = _session(store, session, data, mentions)
         if runs_elsewhere(settings):
-            facts = _build_on_workers(store, settings, found, data, mentions, labels)
+            facts = _build_elsewhere(store, settings, found, data, mentions, labels)
         else:
             facts = _build_here(store, settings, found.session_id, feed, labels)
         if out_file is not None:
@@ -230,7 +229,7 @@ def _build_here(
     return facts
 
 
-def _build_on_workers(
+def _build_elsewhere(
     store: Store,
     settings: Settings,
     session: Session,

@@ -16,8 +16,8 @@ from trade_pipeline.cli.console import (
     print_table,
     sessions_progress,
 )
+from trade_pipeline.cli.elsewhere import run_days, runs_elsewhere
 from trade_pipeline.cli.inputs import Json, Mentions, read_settings
-from trade_pipeline.cli.workers import run_days
 from trade_pipeline.core.errors import BadConfig
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ def replay(
     trade = None if uuid is None else uuid_of(uuid)
     settings = read_settings()
     with Store.open(settings) as store:
-        if trade is None and _by_days(settings):
-            facts = _replay_on_workers(store, settings, session, folders, mentions)
+        if trade is None and runs_elsewhere(settings):
+            facts = _replay_elsewhere(store, settings, session, folders, mentions)
         else:
             facts = _replay_here(store, trade, session, folders, mentions) | {"failed": []}
     if as_json:
@@ -67,12 +67,6 @@ def replay(
         _print(facts)
     if facts["differs"] or facts["failed"]:
         raise typer.Exit(1)
-
-
-def _by_days(settings: Settings) -> bool:
-    from trade_pipeline.defs.instance import runs_elsewhere
-
-    return runs_elsewhere(settings)
 
 
 def _replay_here(
@@ -94,7 +88,7 @@ def _replay_here(
     return found.facts()
 
 
-def _replay_on_workers(
+def _replay_elsewhere(
     store: Store,
     settings: Settings,
     session: str | None,

@@ -26,7 +26,7 @@ from trade_pipeline.defs.resources import TradeStore
 _SHOWN = 50
 
 # Check, its asset, what it asks, and who answers.
-_CHECKS: tuple[tuple[str, str, str, Check], ...] = (
+CHECKS: tuple[tuple[str, str, str, Check], ...] = (
     (
         "every_candidate_has_research", "research_documents",
         "The research behind every decision is stored.", candidates_without_research,
@@ -58,7 +58,7 @@ _CHECKS: tuple[tuple[str, str, str, Check], ...] = (
     name="record_integrity",
     specs=[
         dg.AssetCheckSpec(name, asset=asset, description=description, blocking=True)
-        for name, asset, description, _ in _CHECKS
+        for name, asset, description, _ in CHECKS
     ],
     # Lets a user ask one of them in the UI, without a session.
     can_subset=True,
@@ -74,7 +74,7 @@ def record_integrity(
         sessions = _count_sessions(connection)
         unfinished = unfinished_sessions(connection)
         asked = context.selected_asset_check_keys
-        for name, asset, _, check in _CHECKS:
+        for name, asset, _, check in CHECKS:
             if dg.AssetCheckKey(dg.AssetKey(asset), name) in asked:
                 yield _result(name, asset, check(connection), sessions, unfinished)
 

@@ -24,7 +24,6 @@ from trade_pipeline.settings import Settings
 DAGSTER_URL = "TRADE_PIPELINE_DAGSTER_URL"
 RANGE_TAG = "dagster/asset_partition_range_"
 _EVENTS_TOGETHER = 1_000
-_ON_THIS_MACHINE = "DefaultRunLauncher"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +73,8 @@ def dagster_environment(settings: Settings, server: EmbeddedPostgres | None) -> 
     dagster_home = home / "dagster"
     dagster_home.mkdir(parents=True, exist_ok=True)
     new = dagster_home / f".dagster.yaml.{os.getpid()}"
+    # One that somebody else wrote may hold a password.
+    new.touch(mode=0o600)
     new.write_text(yaml.safe_dump(dagster_yaml(settings), sort_keys=False))
     new.replace(dagster_home / "dagster.yaml")
     environment = {
@@ -94,6 +95,8 @@ def dagster_environment(settings: Settings, server: EmbeddedPostgres | None) -> 
         environment["TRADE_PIPELINE_ARTIFACTS_URL"] = settings.artifacts_url
     if settings.broker_url is not None:
         environment["TRADE_PIPELINE_BROKER_URL"] = settings.broker_url.get_secret_value()
+    if settings.dagster_yaml is not None:
+        environment["TRADE_PIPELINE_DAGSTER_YAML"] = str(settings.dagster_yaml.resolve())
     return environment
 
 
@@ -114,23 +117,14 @@ def command_environment(settings: Settings) -> dict[str, str]:
         ) from None
 
 
-def runs_elsewhere(settings: Settings) -> bool:
-    """Whether runs are executed by a broker's workers or a cluster, and not by this machine.
-
-    Raises:
-        BadConfig: see `dagster_yaml`.
-    """
-    launcher = dagster_yaml(settings).get("run_launcher") or {}
-    return bool(launcher.get("class", _ON_THIS_MACHINE) != _ON_THIS_MACHINE)
-
-
 def dagster_yaml(settings: Settings) -> dict[str, Any]:
     """Dagster's configuration: dagster.yaml, and over it what the settings ask for.
 
     The file that the settings name, if any, is taken as it is.
 
     Raises:
-        BadConfig: that file is none, or another setting asks for what it tells.
+        BadConfig: that file cannot be read or holds no mapping, or `dagster_url` or `broker_url` is
+            set as well.
     """
     if settings.dagster_yaml is not None:
         return _given_yaml(settings, settings.dagster_yaml)

@@ -190,7 +190,7 @@ def _queue_limit(instance: dg.DagsterInstance) -> int:
     queue = instance.get_concurrency_config().run_queue_config
     for limit in queue.tag_concurrency_limits if queue else ():
         if (limit["key"], limit.get("value")) == (KIND, BATCH):
-            return int(limit["limit"])
+            return max(1, int(limit["limit"]))
     return os.cpu_count() or 1
 
 

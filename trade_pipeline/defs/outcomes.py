@@ -62,20 +62,25 @@ def shadow_outcomes(
     kinds=KINDS,
     tags={"layer": "record"},
     code_version=code_version(),
+    partitions_def=DAYS,
+    backfill_policy=DAYS_APART,
     metadata={
         "dagster/table_name": "trade.outcomes",
         "dagster/column_schema": column_schema(TradeOutcome),
     },
 )
-def live_shadow_outcomes(store: TradeStore) -> dg.MaterializeResult[Any]:
-    """The labels of live decisions, on the market that their sessions recorded.
+def live_shadow_outcomes(
+    context: dg.AssetExecutionContext, store: TradeStore
+) -> dg.MaterializeResult[Any]:
+    """The labels of the days' live decisions, on the market that their sessions recorded.
 
     A label exists from when its trade has ended in what is recorded.
     """
     from trade_pipeline.core.outcome.live import label_live_sessions
 
+    start, end = context.partition_time_window
     with store.open() as opened:
-        return _made(label_live_sessions(opened))
+        return _made(label_live_sessions(opened, (start, end)))
 
 
 live_labelling_job = dg.define_asset_job(
@@ -92,15 +97,24 @@ live_labelling_job = dg.define_asset_job(
     cron_schedule="0 2 * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Labels live decisions every day, where some have none.",
+    description="Labels live decisions every night: a run for each day of which some have none.",
 )
-def live_labelling_schedule(store: TradeStore) -> dg.RunRequest | dg.SkipReason:
-    """Nothing to do where no live session is recorded."""
-    from trade_pipeline.core.outcome.live import unlabelled_accounts
+def live_labelling_schedule(
+    context: dg.ScheduleEvaluationContext, store: TradeStore
+) -> list[dg.RunRequest] | dg.SkipReason:
+    """Ask for a run for each day of which recorded decisions have no label yet."""
+    from trade_pipeline.core.outcome.live import unlabelled_days
 
+    now = context.scheduled_execution_time
     with store.open() as opened, opened.database.connect("trade_reader") as connection:
-        found = unlabelled_accounts(connection)
-    return dg.RunRequest() if found else dg.SkipReason("every recorded decision has its label")
+        days = [day.isoformat() for day in unlabelled_days(connection, now)]
+    # Today is no partition before it has ended.
+    known = set(DAYS.get_partition_keys(current_time=now))
+    if due := [day for day in days if day in known]:
+        return [dg.RunRequest(run_key=day, partition_key=day) for day in due]
+    if days:
+        return dg.SkipReason(f"no partition yet, or never: {', '.join(days)}")
+    return dg.SkipReason("every recorded decision of the last three weeks has its label")
 
 
 def _made(runs: list[LabelRun]) -> dg.MaterializeResult[Any]:

@@ -38,11 +38,13 @@ DAYS = dg.DailyPartitionsDefinition(start_date="2020-09-01", timezone="UTC")
 def days_apart(environment: Mapping[str, str]) -> dg.BackfillPolicy:
     """How a range of days runs whose days do not depend on each other.
 
-    With workers, a day is a run, which any of them takes.  Without, the starts of the runs would
-    take longer than the days, so that the range is one run of this machine.
+    Where runs are executed elsewhere, a day is a run, which any worker or node takes.  Here the
+    starts of the runs would take longer than the days, so that the range is one run.
     """
-    workers = environment.get("TRADE_PIPELINE_BROKER_URL")
-    return dg.BackfillPolicy.multi_run(1) if workers else dg.BackfillPolicy.single_run()
+    elsewhere = ("TRADE_PIPELINE_BROKER_URL", "TRADE_PIPELINE_DAGSTER_YAML")
+    if any(environment.get(name) for name in elsewhere):
+        return dg.BackfillPolicy.multi_run(1)
+    return dg.BackfillPolicy.single_run()
 
 
 DAYS_APART = days_apart(os.environ)

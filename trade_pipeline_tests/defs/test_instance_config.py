@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from trade_pipeline.cli.elsewhere import runs_elsewhere
 from trade_pipeline.core.errors import BadConfig
 from trade_pipeline.defs.instance import (
     command_environment,
@@ -16,7 +17,6 @@ from trade_pipeline.defs.instance import (
     dagster_yaml,
     overlaid,
     project_file,
-    runs_elsewhere,
 )
 from trade_pipeline.settings import Settings
 

@@ -136,19 +136,25 @@ def test_the_kill_switch_is_a_job(store: Store, instance: dg.DagsterInstance, ac
 def test_decisions_of_a_recorded_session_are_labelled_by_a_job_that_its_schedule_starts(
     store: Store, instance: dg.DagsterInstance
 ) -> None:
-    def due() -> bool:
+    def due() -> list[str | None]:
         context = dg.build_schedule_context(
-            instance=instance, resources=dict(defs.resources or {}), scheduled_execution_time=NOW
-        )
-        return bool(live_labelling_schedule.evaluate_tick(context).run_requests)
+            instance=instance, resources=dict(defs.resources or {}), scheduled_execution_time=NOW,
+            repository_def=defs.get_repository_def(),
+        )  # fmt: skip
+        asked = live_labelling_schedule.evaluate_tick(context).run_requests or ()
+        return [one.partition_key for one in asked]
 
     assert not due()
     trading = CONFIG.model_dump()
     trading["strategy"] |= {"exits": {"max_hold_hours": 1}}
     paper.run(store, "labelled", days=0.25, trading=trading, record=True)
-    assert due()
+    # The next day's decisions, of another account.
+    paper.run(store, "later", days=1.1, trading=trading, record=True)
+    day, next_day = due()
+    assert (day, next_day) == ("2022-01-01", "2022-01-02")
     result = defs.resolve_job_def("live_labelling_job").execute_in_process(
-        instance=instance, run_config={"loggers": QUIET}
+        instance=instance, run_config={"loggers": QUIET}, partition_key=day
     )
     (told,) = result.asset_materializations_for_node("live_shadow_outcomes")
     assert int(str(told.metadata["new"].value)) > 5
+    assert due()[-1] == next_day

@@ -47,6 +47,7 @@ def launcher_config(
 ) -> dict[str, Any]:
     """The configuration of `K8sRunLauncher`."""
     given = values["runLauncher"]["config"]["k8sRunLauncher"]
+    assert set(given) <= {*_LAUNCHER, "envSecrets", "runK8sConfig"}
     return {
         "job_namespace": namespace,
         "service_account_name": "dagster",

@@ -104,7 +104,7 @@ class KubernetesApi:
         return [name for name, pod in self._pods.items() if pod.poll() is None]
 
     def kill(self, name: str) -> None:
-        """A node is lost."""
+        """A pod is killed, which the cluster sees at once."""
         _end(self._pods[name], signal.SIGKILL)
 
     def log(self, name: str) -> str:

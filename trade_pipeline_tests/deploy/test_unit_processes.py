@@ -223,8 +223,8 @@ def test_a_session_of_its_own_unit_outlives_ui_and_daemon_and_only_who_logs_in_s
     machine: Machine,
 ) -> None:
     machine.run("trade-pipeline-database", "ExecStart")
-    machine.start("trade-pipeline")
     machine.start_proxy()
+    machine.start("trade-pipeline")
     machine.measured.append(
         ("`up` to the UI behind its login", wait_for(machine.serves, PATIENCE, "the UI"))
     )

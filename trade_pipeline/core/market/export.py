@@ -55,6 +55,7 @@ def export_recording(
     market: str | None = None,
     start: int | None = None,
     end: int | None = None,
+    lookback: int = LOOKBACK,
     artifacts: ArtifactStore | None = None,
     progress: Progress | None = None,
 ) -> Exported:
@@ -63,8 +64,9 @@ def export_recording(
     Args:
         connection: not in a transaction; what is read is of one moment.
         market: the kind; None: the only one that the account recorded.
-        start, end: of the decisions that shall be made again; None: of all.  The four days before
-            them are in the tape, too.
+        start, end: of the decisions that shall be made again; None: of all.
+        lookback: how much before them is in the tape, too, microseconds; a decision needs the usual
+            four days.
         artifacts: where `archive_series` moved old months.
 
     Raises:
@@ -87,7 +89,7 @@ def export_recording(
                 f"end={moment_of(last).isoformat()}: must be after start="
                 f"{moment_of(first).isoformat()}"
             )
-        since = first - LOOKBACK
+        since = first - lookback
         part = [[max(a, since), min(b, last)] for a, b in covered if b > since and a < last]
         if not part:
             raise BadConfig(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, LiteralString
 
@@ -14,7 +15,12 @@ from trade_pipeline.core.errors import BadConfig
 from trade_pipeline.core.ids import moment_of
 from trade_pipeline.core.market.export import export_recording
 from trade_pipeline.core.market.recorded import RecordedMarket
-from trade_pipeline.core.outcome.live import label_live_sessions, unlabelled_accounts
+from trade_pipeline.core.outcome import live
+from trade_pipeline.core.outcome.live import (
+    label_live_sessions,
+    unlabelled_accounts,
+    unlabelled_days,
+)
 from trade_pipeline.core.outcome.shadow import label_session
 from trade_pipeline.core.report import integrity
 from trade_pipeline.core.session.backtest import run_backtest
@@ -28,6 +34,8 @@ from trade_pipeline_tests.core.session import stored
 
 TRADING: dict[str, Any] = stored.CONFIG.model_dump() | {"amm": {"failure_rate": 0}}
 TRADING["strategy"] = TRADING["strategy"] | {"exits": {"max_hold_hours": 2}}
+FIRST = moment_of(stored.START)
+WHOLE = FIRST, FIRST + timedelta(days=1)
 
 
 @pytest.fixture
@@ -53,7 +61,7 @@ def labels(store: Store, mode: str) -> list[Any]:
 def test_live_decisions_get_the_labels_of_a_backtest_of_what_was_recorded(
     store: Store, tmp_path: Path
 ) -> None:
-    done = label_live_sessions(store)
+    done = label_live_sessions(store, WHOLE)
     assert len(done) == 2
     with store.database.connect("trade_reader", autocommit=True) as connection:
         tape = export_recording(connection, ACCOUNT, tmp_path / "tape")
@@ -67,7 +75,50 @@ def test_live_decisions_get_the_labels_of_a_backtest_of_what_was_recorded(
     assert sum(run.unended for run in done) == backtest.unended > 0
     assert labels(store, "paper") == labels(store, "backtest")
     assert len(labels(store, "paper")) == backtest.labelled > 30
-    assert sum(run.new + run.corrected for run in label_live_sessions(store)) == 0
+    assert sum(run.new + run.corrected for run in label_live_sessions(store, WHOLE)) == 0
+
+
+def test_stretches_of_decisions_labelled_apart_have_the_same_labels(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with store.database.connect("trade_reader", autocommit=True) as connection:
+        tape = export_recording(connection, ACCOUNT, tmp_path / "tape")
+    # Without a week for what cannot be sold: the market of a stretch ends before what was recorded.
+    life = timedelta(hours=3)
+    monkeypatch.setattr(live, "longest_life", lambda exits: life // timedelta(microseconds=1))
+    middle = FIRST + timedelta(hours=5)
+    with store.database.connect("trade_reader", autocommit=True) as connection:
+        (early,) = unlabelled_accounts(connection, (WHOLE[0], middle))
+    with live.recorded_market(store, early) as market:
+        assert early.first <= moment_of(market.span()[0])
+        assert moment_of(market.span()[1]) <= early.last + life < moment_of(tape.end)
+    done = label_live_sessions(store, (middle, WHOLE[1]))
+    assert 0 < len(labels(store, "paper")) == sum(run.new for run in done)
+    assert all(made >= middle for made, *_ in labels(store, "paper"))
+    done += label_live_sessions(store, (WHOLE[0], middle))
+    again = run_backtest(
+        store.database, store.artifacts, RecordedMarket(tape.folder), seed=0,
+        config=stored.CONFIG.parse(TRADING), start=moment_of(tape.start), end=moment_of(tape.end),
+    )  # fmt: skip
+    label_session(
+        store.database, store.artifacts, RecordedMarket(tape.folder), again.session.session_id
+    )
+    assert labels(store, "paper") == labels(store, "backtest")
+    assert sum(run.corrected for run in done) == 0
+
+
+def test_days_are_asked_for_while_their_decisions_are_new_and_their_market_was_recorded(
+    store: Store,
+) -> None:
+    now = datetime.now(UTC)
+    with store.database.connect() as connection:
+        assert unlabelled_days(connection, now) == [FIRST.date()]
+        assert unlabelled_days(connection, now + timedelta(days=22)) == []
+        connection.execute("UPDATE trade.market_recordings SET covered = '{}'")
+        assert unlabelled_days(connection, now) == []
+        connection.rollback()
+    label_live_sessions(store, WHOLE)
+    assert labels(store, "paper")
 
 
 def test_no_label_reaches_over_a_hole_and_what_was_not_recorded_has_none(store: Store) -> None:
@@ -77,7 +128,7 @@ def test_no_label_reaches_over_a_hole_and_what_was_not_recorded_has_none(store: 
             "UPDATE trade.market_recordings SET covered = covered - %s",
             (Int8Multirange([Int8Range(*hole)]),),
         )
-    label_live_sessions(store)
+    label_live_sessions(store, WHOLE)
     found = labels(store, "paper")
     first, last = map(moment_of, hole)
     assert found
@@ -87,7 +138,7 @@ def test_no_label_reaches_over_a_hole_and_what_was_not_recorded_has_none(store: 
 
 def test_the_recording_of_another_account_labels_nothing(store: Store, tmp_path: Path) -> None:
     with store.database.connect("trade_reader", autocommit=True) as connection:
-        (one,) = unlabelled_accounts(connection)
+        (one,) = unlabelled_accounts(connection, WHOLE)
         tape = export_recording(connection, ACCOUNT, tmp_path / "tape")
     manifest = tape.folder / "recording.json"
     manifest.write_text(manifest.read_text().replace(f'"{ACCOUNT}"', '"other"'))

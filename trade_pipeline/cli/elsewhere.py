@@ -1,4 +1,4 @@
-"""Days of work that a command hands to whoever executes runs elsewhere."""
+"""Work that a command hands to whoever executes runs elsewhere: a broker's workers, a cluster."""
 
 from __future__ import annotations
 
@@ -14,6 +14,21 @@ if TYPE_CHECKING:
     from trade_pipeline.settings import Settings
 
 INTERRUPTED = 130
+_HERE = "DefaultRunLauncher"
+
+
+def runs_elsewhere(settings: Settings) -> bool:
+    """Whether runs are executed elsewhere, and not by processes of this machine.
+
+    Raises:
+        BadConfig: see `trade_pipeline.defs.instance.dagster_yaml`.
+    """
+    if settings.broker_url is None and settings.dagster_yaml is None:
+        return False
+    from trade_pipeline.defs.instance import dagster_yaml
+
+    launcher = dagster_yaml(settings).get("run_launcher") or {}
+    return bool(launcher.get("class", _HERE) != _HERE)
 
 
 def run_days(
