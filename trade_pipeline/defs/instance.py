@@ -72,10 +72,11 @@ def dagster_environment(settings: Settings, server: EmbeddedPostgres | None) -> 
     home = settings.home.resolve()
     dagster_home = home / "dagster"
     dagster_home.mkdir(parents=True, exist_ok=True)
+    configuration = yaml.safe_dump(dagster_yaml(settings), sort_keys=False)
     new = dagster_home / f".dagster.yaml.{os.getpid()}"
     # One that somebody else wrote may hold a password.
     new.touch(mode=0o600)
-    new.write_text(yaml.safe_dump(dagster_yaml(settings), sort_keys=False))
+    new.write_text(configuration)
     new.replace(dagster_home / "dagster.yaml")
     environment = {
         "TRADE_PIPELINE_HOME": str(home),

@@ -83,8 +83,9 @@ def given_yaml(tmp_path: Path, text: str, **settings: Any) -> Settings:
 def test_a_configuration_that_another_wrote_is_taken_as_it_is(tmp_path: Path) -> None:
     settings = given_yaml(tmp_path, "run_launcher: {module: dagster_k8s, class: K8sRunLauncher}")
     environment = command_environment(settings)
-    written = Path(environment["DAGSTER_HOME"], "dagster.yaml").read_text()
-    assert yaml.safe_load(written) == {
+    written = Path(environment["DAGSTER_HOME"], "dagster.yaml")
+    assert written.stat().st_mode & 0o077 == 0
+    assert yaml.safe_load(written.read_text()) == {
         "run_launcher": {"module": "dagster_k8s", "class": "K8sRunLauncher"}
     }
     assert "TRADE_PIPELINE_DAGSTER_URL" not in environment
