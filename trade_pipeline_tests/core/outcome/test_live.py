@@ -78,9 +78,17 @@ def test_live_decisions_get_the_labels_of_a_backtest_of_what_was_recorded(
     assert sum(run.new + run.corrected for run in label_live_sessions(store, WHOLE)) == 0
 
 
-def test_stretches_of_decisions_labelled_apart_have_the_same_labels(
+def test_days_are_due_while_they_are_new_and_labelled_apart_they_have_the_same_labels(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    now = datetime.now(UTC)
+    with store.database.connect() as connection:
+        assert unlabelled_days(connection, now) == [FIRST.date()]
+        # Nobody asks for them for ever, nor for what was not recorded.
+        assert unlabelled_days(connection, now + timedelta(days=22)) == []
+        connection.execute("UPDATE trade.market_recordings SET covered = '{}'")
+        assert unlabelled_days(connection, now) == []
+        connection.rollback()
     with store.database.connect("trade_reader", autocommit=True) as connection:
         tape = export_recording(connection, ACCOUNT, tmp_path / "tape")
     # Without a week for what cannot be sold: the market of a stretch ends before what was recorded.
@@ -105,20 +113,6 @@ def test_stretches_of_decisions_labelled_apart_have_the_same_labels(
     )
     assert labels(store, "paper") == labels(store, "backtest")
     assert sum(run.corrected for run in done) == 0
-
-
-def test_days_are_asked_for_while_their_decisions_are_new_and_their_market_was_recorded(
-    store: Store,
-) -> None:
-    now = datetime.now(UTC)
-    with store.database.connect() as connection:
-        assert unlabelled_days(connection, now) == [FIRST.date()]
-        assert unlabelled_days(connection, now + timedelta(days=22)) == []
-        connection.execute("UPDATE trade.market_recordings SET covered = '{}'")
-        assert unlabelled_days(connection, now) == []
-        connection.rollback()
-    label_live_sessions(store, WHOLE)
-    assert labels(store, "paper")
 
 
 def test_no_label_reaches_over_a_hole_and_what_was_not_recorded_has_none(store: Store) -> None:
