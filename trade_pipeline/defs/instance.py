@@ -159,7 +159,8 @@ def _given_yaml(settings: Settings, file: Path) -> dict[str, Any]:
     try:
         read = _yaml(file)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise BadConfig(f"dagster_yaml={str(file)!r}: {error}") from None
+        told = " ".join(str(error).split())
+        raise BadConfig(f"dagster_yaml={str(file)!r}: {told}") from None
     if not isinstance(read, dict):
         raise BadConfig(f"dagster_yaml={str(file)!r}: no configuration of Dagster")
     return read
