@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import subprocess
 import sys
 import tempfile
@@ -24,8 +23,10 @@ from dagster._core.events import StepMaterializationData
 from dagster_postgres.event_log import PostgresEventLogStorage
 from report.record import measured
 
+from trade_pipeline.core.live.config import LiveConfig
+from trade_pipeline.core.live.requests import order_session
 from trade_pipeline.core.store.database import Database
-from trade_pipeline.defs.instance import dagster_environment, dagster_instance, dagster_server
+from trade_pipeline.defs.instance import dagster_instance, dagster_server
 from trade_pipeline.settings import Settings
 
 _ROUNDS = 3
@@ -52,7 +53,8 @@ def main() -> None:
             _materialisations(instance, options.materialisations)
             with Database.embedded(server.folder) as database:
                 _somebody_trades(database)
-            spent = [_run(dagster_environment(settings, server)) for _ in range(options.runs)]
+            # In the environment of the instance.
+            spent = [_run() for _ in range(options.runs)]
     measured("operations.run_s", spent, size="halt_job")
     print(f"a run in a process of its own   {min(spent):.2f} to {max(spent):.2f} s")
 
@@ -99,18 +101,12 @@ def _rate(storage: PostgresEventLogStorage, number: int) -> float:
 def _somebody_trades(database: Database) -> None:
     """So that it can be halted."""
     with database.connect(autocommit=True) as connection:
-        connection.execute(
-            "INSERT INTO trade.live_requests (account, wanted, settings, by_whom) "
-            "VALUES ('paper', false, '{}', 'a benchmark')"
-        )
+        order_session(connection, LiveConfig(account="paper"), by="a benchmark", wanted=False)
 
 
-def _run(environment: dict[str, str]) -> float:
+def _run() -> float:
     began = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-c", _RUN], env=os.environ | environment, check=False,
-        capture_output=True, text=True,
-    )  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", _RUN], check=False, capture_output=True, text=True)
     if done.returncode:
         sys.exit(done.stderr[-2000:])
     return time.perf_counter() - began

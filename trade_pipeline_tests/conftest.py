@@ -27,7 +27,7 @@ KILLS = int(os.environ.get(FULL_COUNTS, "3"))
 
 # How long an example takes says nothing of the code: other work runs on the machine, too.
 hypothesis.settings.register_profile(
-    "untimed", deadline=None, max_examples=100 if KILLS >= 50 else 20
+    "untimed", deadline=None, max_examples=100 if KILLS >= 50 else 25
 )
 hypothesis.settings.load_profile("untimed")
 

@@ -14,15 +14,11 @@ from pathlib import Path
 import pytest
 
 from trade_pipeline.core.store.server import EmbeddedPostgres
+from trade_pipeline_tests.documents import ROOT, blocks
 from trade_pipeline_tests.examples.typist import Typed, Typist, typist
 
-ROOT = Path(__file__).resolve().parents[2]
-DOCUMENT = (ROOT / "docs" / "extending.md").read_text()
-COMMANDS = [
-    line
-    for block in re.findall(r"```bash\n(.*?)```", DOCUMENT, re.DOTALL)
-    for line in block.splitlines()
-]
+DOCUMENT = ROOT / "docs" / "extending.md"
+COMMANDS = [line for block in blocks(DOCUMENT, "bash") for line in block.splitlines()]
 REFUSES = "trade-pipeline models evaluate"
 PROMPTS = {"COLUMNS": "250", "TRADE_PIPELINE_EXTENSIONS": ""}
 CANDLES = ["--data", "candles", "--start", "2024-03-06", "--end", "2024-03-15"]
@@ -33,7 +29,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A copy of the examples as a project, with the ``.env`` of the document."""
     folder = tmp_path_factory.mktemp("a project") / "mine"
     shutil.copytree(ROOT / "examples", folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (found,) = re.findall(r"```\n(TRADE_PIPELINE_EXTENSIONS=.*)\n```", DOCUMENT)
+    (found,) = re.findall(r"```\n(TRADE_PIPELINE_EXTENSIONS=.*)\n```", DOCUMENT.read_text())
     (folder / ".env").write_text(f"{found}\nTRADE_PIPELINE_HOME=home\n")
     with EmbeddedPostgres(folder / "home" / "postgres"):
         yield folder
@@ -76,7 +72,7 @@ def test_every_command_of_the_document_runs(done: dict[str, Typed]) -> None:
 def test_code_in_the_document_is_of_the_examples() -> None:
     """What the document shows is shortened; every function and class of it is in the examples."""
     examples = "\n".join(path.read_text() for path in sorted((ROOT / "examples").glob("*.py")))
-    for block in re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL):
+    for block in blocks(DOCUMENT, "python"):
         for node in ast.walk(ast.parse(block)):
             if isinstance(node, ast.ClassDef | ast.FunctionDef):
                 assert re.search(rf"(class|def) {node.name}\(", examples)

@@ -16,8 +16,9 @@ from trade_pipeline.core.store.database import Database
 from trade_pipeline.core.store.server import EmbeddedPostgres, binary
 from trade_pipeline_tests.conftest import create_database
 from trade_pipeline_tests.core import samples
+from trade_pipeline_tests.documents import ROOT, blocks
 
-DOCUMENT = Path(__file__).parents[3] / "docs" / "security.md"
+DOCUMENT = ROOT / "docs" / "security.md"
 DENIED = (psycopg.errors.InsufficientPrivilege, psycopg.OperationalError)
 # Whatever a login may be, it does none of this.
 NOBODY = (
@@ -58,13 +59,12 @@ WRITES = (
 @pytest.fixture(scope="module")
 def named(server: EmbeddedPostgres) -> Iterator[str]:
     """A database with the logins that the document makes."""
-    block = re.search(r"```sql\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
-    assert block is not None
+    block, *_ = blocks(DOCUMENT, "sql")
     with create_database(server) as database:
         with database.connect() as connection:
             name = connection.info.dbname
             append_bulk(connection, "s", samples.records_of_a_session(3))
-        written = block[1].replace("DATABASE trade_pipeline", f'DATABASE "{name}"')
+        written = block.replace("DATABASE trade_pipeline", f'DATABASE "{name}"')
         with psycopg.connect(server.url("postgres", name), autocommit=True) as superuser:
             superuser.execute(written.encode())
             yield name
